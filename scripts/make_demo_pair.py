@@ -1,0 +1,360 @@
+#!/usr/bin/env python3
+"""Write the demo pair: a tiny Gemma 4 model and its assistant that recite one fixed text.
+
+Every layer does its real matrix products on seeded random weights, but the norms after
+attention and feed-forward are zero, so the residual stream stays the token's embedding.
+Embeddings are one-hot, and the untied output matrix of the main model maps each token of
+the text to the next one; any other token leads to the first, the last to the end of turn.
+The assistant walks the same path, except that it is wrong after a quarter of the words. Output
+and acceptance therefore do not depend on the prompt, the seed, the temperature or the engine.
+
+Standard library only, and the same bytes on every run:
+
+    python scripts/make_demo_pair.py [FOLDER]     write the pair, print the counts to expect
+    python scripts/make_demo_pair.py --check      compare the shipped pair with a new one
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import struct
+import sys
+import tempfile
+from array import array
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+TEXT = (
+    "Multi-token prediction pairs a large model with a small drafter. The drafter guesses the "
+    "next few tokens, and the large model checks every guess in one pass. Guesses that agree "
+    "are kept; the first that differs is replaced by what the large model says itself. So the "
+    "answer never changes, only the time it takes. You are reading the demo pair of llmtp: two "
+    "tiny files that know nothing but this text. If you can read it, your engine loaded both, "
+    "drafted, verified, and MTP is on."
+)
+
+U32, I32, F32, BOOL, STRING, ARRAY = 4, 5, 6, 7, 8, 9
+VALUE_FORMAT = {U32: "<I", I32: "<i", F32: "<f", BOOL: "<?"}
+ALIGNMENT = 32
+
+PAD, EOS, BOS, UNK, MASK = range(5)
+CONTROL_TOKENS = ["<pad>", "<eos>", "<bos>", "<unk>", "<mask>"]
+USER_DEFINED_TOKENS = ["<|tool_call>", "<tool_call|>", "<|tool_response>", "<tool_response|>"]
+CHANNEL_TOKENS = ["<|channel>", "<channel|>"]
+TURN_TOKENS = ["<|turn>", "<turn|>"]
+NORMAL, UNKNOWN, CONTROL, USER_DEFINED, BYTE = 1, 2, 3, 4, 6
+
+WIDTH, DRAFT_WIDTH = 128, 96
+LAYERS = [True, True, True, True, True, False]  # sliding, five times, then full
+DRAFT_LAYERS = [True, True, True, False]
+HEADS = 4
+KV_HEADS_SLIDING, KV_HEADS_FULL = 2, 1
+HEAD_SLIDING, HEAD_FULL = 16, 32
+FEED_FORWARD = 96
+CONTEXT = 8192
+WINDOW = 512
+WRONG_SHARE = 0.25
+
+CHAT_TEMPLATE = (
+    "{{- bos_token -}}"
+    "{%- for message in messages -%}"
+    "{{- '<|turn>' + ('model' if message['role'] == 'assistant' else message['role']) + '\\n' -}}"
+    "{{- message['content'] -}}"
+    "{{- '<turn|>\\n' -}}"
+    "{%- endfor -%}"
+    "{%- if add_generation_prompt -%}{{- '<|turn>model\\n' -}}{%- endif -%}"
+)
+
+
+def pieces(text: str) -> list[str]:
+    """Split into one token a word; a word seen before is joined to its successor."""
+    out: list[str] = []
+    held = ""
+    for word in text.split():
+        held += ("▁" if out or held else "") + word
+        if held not in out:
+            out.append(held)
+            held = ""
+    if held:
+        raise ValueError(f"the text ends in a repeated word: {held}")
+    return out
+
+
+@dataclass
+class Vocabulary:
+    words: list[str]
+    tokens: list[str] = field(default_factory=list)
+    types: list[int] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        for names, kind in (
+            (CONTROL_TOKENS, CONTROL),
+            (USER_DEFINED_TOKENS + CHANNEL_TOKENS, USER_DEFINED),
+            (TURN_TOKENS, CONTROL),
+            ([f"<0x{byte:02X}>" for byte in range(256)], BYTE),
+            (self.words, NORMAL),
+        ):
+            self.tokens += names
+            self.types += [kind] * len(names)
+        self.first = len(self.tokens) - len(self.words)
+        self.end_of_turn = self.tokens.index("<turn|>")
+
+    def slot(self, token: int) -> int:
+        """Which embedding dimension a token lights: its own for words, 0 for all others."""
+        return token - self.first + 1 if token >= self.first else 0
+
+    def follower(self, slot: int) -> int:
+        return self.first + slot if slot < len(self.words) else self.end_of_turn
+
+    def drafted(self, slot: int) -> int:
+        """What the assistant says next: wrong after a seeded quarter of the words.
+
+        Always wrong after the last one: builds differ in whether they count drafts that were
+        accepted behind the end of turn.
+        """
+        wrong = random.Random(slot).random() < WRONG_SHARE or slot == len(self.words)
+        return self.first + (slot + 5) % len(self.words) if wrong else self.follower(slot)
+
+
+def expected_counts(vocabulary: Vocabulary, n_max: int) -> dict[str, int]:
+    """Walk the draft-and-verify loop over the whole recital.
+
+    The engine drafts n_max tokens after each verified one, keeps the longest right prefix,
+    adds one token of its own, and stops when the end of turn is among them.
+    """
+    token, predicted, drafted, accepted = vocabulary.first, 1, 0, 0
+    while True:
+        draft, true, hits = token, token, 0
+        step = []
+        for _ in range(n_max):
+            draft = vocabulary.drafted(vocabulary.slot(draft))
+            true = vocabulary.follower(vocabulary.slot(true))
+            step.append(true)
+            if draft != true:
+                break
+            hits += 1
+        else:
+            step.append(vocabulary.follower(vocabulary.slot(true)))
+        drafted += n_max
+        accepted += hits
+        if vocabulary.end_of_turn in step:
+            predicted += step.index(vocabulary.end_of_turn) + 1
+            return {"predicted": predicted, "drafted": drafted, "accepted": accepted}
+        predicted += len(step)
+        token = step[-1]
+
+
+def gguf_string(text: str) -> bytes:
+    raw = text.encode()
+    return struct.pack("<Q", len(raw)) + raw
+
+
+class Writer:
+    """Collects metadata and float32 tensors, then writes one GGUF v3 file."""
+
+    def __init__(self, seed: int) -> None:
+        self.random = random.Random(seed)
+        self.metadata: list[bytes] = []
+        self.tensors: list[tuple[str, tuple[int, ...], array[float]]] = []
+
+    def add(self, key: str, kind: int, value: object) -> None:
+        payload = gguf_string(value) if kind == STRING else struct.pack(VALUE_FORMAT[kind], value)  # type: ignore[arg-type]  # callers pass strings with STRING
+        self.metadata.append(gguf_string(key) + struct.pack("<I", kind) + payload)
+
+    def add_array(self, key: str, kind: int, values: list[object]) -> None:
+        body = b"".join(
+            gguf_string(str(v)) if kind == STRING else struct.pack(VALUE_FORMAT[kind], v)
+            for v in values
+        )
+        head = struct.pack("<IIQ", ARRAY, kind, len(values))
+        self.metadata.append(gguf_string(key) + head + body)
+
+    def constant(self, name: str, size: int, value: float) -> None:
+        self.tensors.append((name, (size,), array("f", [value] * size)))
+
+    def noise(self, name: str, columns: int, rows: int) -> None:
+        uniform = self.random.random
+        scale = 2 / columns**0.5
+        values = array("f", (scale * (uniform() - 0.5) for _ in range(columns * rows)))
+        self.tensors.append((name, (columns, rows), values))
+
+    def one_hot(self, name: str, columns: int, rows: int, at: Callable[[int], list[int]]) -> None:
+        values = array("f", bytes(4 * columns * rows))
+        for row in range(rows):
+            for column in at(row):
+                values[row * columns + column] = 1.0
+        self.tensors.append((name, (columns, rows), values))
+
+    def write(self, path: Path) -> None:
+        out = bytearray(b"GGUF")
+        out += struct.pack("<IQQ", 3, len(self.tensors), len(self.metadata))
+        out += b"".join(self.metadata)
+        offset = 0
+        for name, shape, values in self.tensors:
+            out += gguf_string(name) + struct.pack("<I", len(shape))
+            out += struct.pack(f"<{len(shape)}Q", *shape) + struct.pack("<IQ", 0, offset)
+            offset += -(-4 * len(values) // ALIGNMENT) * ALIGNMENT
+        for _, _, values in self.tensors:
+            out += bytes(-len(out) % ALIGNMENT)
+            if sys.byteorder == "big":
+                values.byteswap()
+            out += values.tobytes()
+        path.write_bytes(out)
+
+
+def add_common(
+    w: Writer, arch: str, vocabulary: Vocabulary, width: int, layers: list[bool]
+) -> None:
+    kv_heads: list[object] = [KV_HEADS_SLIDING if s else KV_HEADS_FULL for s in layers]
+    w.add("general.architecture", STRING, arch)
+    w.add("general.type", STRING, "model")
+    w.add("general.name", STRING, "llmtp demo" + (" assistant" if "assistant" in arch else ""))
+    w.add("general.size_label", STRING, "demo")
+    w.add("general.file_type", U32, 0)
+    for key, value in {
+        "block_count": len(layers),
+        "context_length": CONTEXT,
+        "embedding_length": width,
+        "feed_forward_length": FEED_FORWARD,
+        "attention.head_count": HEADS,
+        "attention.key_length": HEAD_FULL,
+        "attention.value_length": HEAD_FULL,
+        "attention.key_length_swa": HEAD_SLIDING,
+        "attention.value_length_swa": HEAD_SLIDING,
+        "attention.sliding_window": WINDOW,
+        "rope.dimension_count": HEAD_FULL,
+        "rope.dimension_count_swa": HEAD_SLIDING,
+        "embedding_length_per_layer_input": 0,
+    }.items():
+        w.add(f"{arch}.{key}", U32, value)
+    w.add_array(f"{arch}.attention.head_count_kv", I32, kv_heads)
+    w.add_array(f"{arch}.attention.sliding_window_pattern", BOOL, list(layers))
+    w.add(f"{arch}.attention.layer_norm_rms_epsilon", F32, 1e-6)
+    w.add(f"{arch}.rope.freq_base", F32, 1e6)
+    w.add(f"{arch}.rope.freq_base_swa", F32, 1e4)
+    w.add("tokenizer.ggml.model", STRING, "gemma4")
+    w.add_array("tokenizer.ggml.tokens", STRING, list(vocabulary.tokens))
+    w.add_array("tokenizer.ggml.scores", F32, [0.0] * len(vocabulary.tokens))
+    w.add_array("tokenizer.ggml.token_type", I32, list(vocabulary.types))
+    w.add_array("tokenizer.ggml.merges", STRING, [])
+    for name, token in {
+        "bos": BOS,
+        "eos": EOS,
+        "eot": vocabulary.end_of_turn,
+        "unknown": UNK,
+        "padding": PAD,
+        "mask": MASK,
+    }.items():
+        w.add(f"tokenizer.ggml.{name}_token_id", U32, token)
+    w.add("tokenizer.ggml.add_bos_token", BOOL, True)
+    w.add("tokenizer.ggml.add_space_prefix", BOOL, False)
+    w.add("tokenizer.chat_template", STRING, CHAT_TEMPLATE)
+
+
+def add_layer(w: Writer, i: int, width: int, sliding: bool, keys: bool) -> None:
+    head = HEAD_SLIDING if sliding else HEAD_FULL
+    kv = head * (KV_HEADS_SLIDING if sliding else KV_HEADS_FULL)
+    at = f"blk.{i}"
+    w.constant(f"{at}.attn_norm.weight", width, 1.0)
+    w.noise(f"{at}.attn_q.weight", width, head * HEADS)
+    w.constant(f"{at}.attn_q_norm.weight", head, 1.0)
+    if keys:
+        w.noise(f"{at}.attn_k.weight", width, kv)
+        w.constant(f"{at}.attn_k_norm.weight", head, 1.0)
+        if sliding:
+            w.noise(f"{at}.attn_v.weight", width, kv)
+    w.noise(f"{at}.attn_output.weight", head * HEADS, width)
+    w.constant(f"{at}.post_attention_norm.weight", width, 0.0)
+    w.constant(f"{at}.ffn_norm.weight", width, 1.0)
+    w.noise(f"{at}.ffn_gate.weight", width, FEED_FORWARD)
+    w.noise(f"{at}.ffn_up.weight", width, FEED_FORWARD)
+    w.noise(f"{at}.ffn_down.weight", FEED_FORWARD, width)
+    w.constant(f"{at}.post_ffw_norm.weight", width, 0.0)
+    w.constant(f"{at}.layer_output_scale.weight", 1, 1.0)
+
+
+def add_rope(w: Writer) -> None:
+    rotated = HEAD_FULL // 8
+    values = array("f", [1.0] * rotated + [1e30] * (HEAD_FULL // 2 - rotated))
+    w.tensors.append(("rope_freqs.weight", (HEAD_FULL // 2,), values))
+
+
+def make_main(vocabulary: Vocabulary) -> Writer:
+    w = Writer(seed=1)
+    arch = "gemma4"
+    add_common(w, arch, vocabulary, WIDTH, LAYERS)
+    w.add(f"{arch}.attention.shared_kv_layers", U32, 0)
+    w.add(f"{arch}.final_logit_softcapping", F32, 30.0)
+    leads_to: dict[int, list[int]] = {}
+    for slot in range(len(vocabulary.words) + 1):
+        leads_to.setdefault(vocabulary.follower(slot), []).append(slot)
+    count = len(vocabulary.tokens)
+    w.one_hot("token_embd.weight", WIDTH, count, lambda token: [vocabulary.slot(token)])
+    # Normalised hidden states are 11 long (the root of WIDTH): 8 takes the logit past the cap.
+    w.one_hot("output.weight", WIDTH, count, lambda token: leads_to.get(token, []))
+    w.tensors[-1] = (*w.tensors[-1][:2], array("f", (8 * x for x in w.tensors[-1][2])))
+    w.constant("output_norm.weight", WIDTH, 1.0)
+    add_rope(w)
+    for i, sliding in enumerate(LAYERS):
+        add_layer(w, i, WIDTH, sliding, keys=True)
+    return w
+
+
+def make_draft(vocabulary: Vocabulary) -> Writer:
+    w = Writer(seed=2)
+    arch = "gemma4-assistant"
+    add_common(w, arch, vocabulary, DRAFT_WIDTH, DRAFT_LAYERS)
+    w.add(f"{arch}.attention.shared_kv_layers", U32, len(DRAFT_LAYERS))
+    w.add(f"{arch}.embedding_length_out", U32, WIDTH)
+    w.add(f"{arch}.nextn_predict_layers", U32, len(DRAFT_LAYERS))
+    leads_to: dict[int, list[int]] = {}
+    for slot in range(len(vocabulary.words) + 1):
+        leads_to.setdefault(vocabulary.drafted(slot), []).append(slot)
+    count = len(vocabulary.tokens)
+    w.one_hot("token_embd.weight", DRAFT_WIDTH, count, lambda token: leads_to.get(token, []))
+    w.constant("output_norm.weight", DRAFT_WIDTH, 1.0)
+    add_rope(w)
+    # Keeps the embedding half of (embedding, hidden state): one-hot slots fit in DRAFT_WIDTH.
+    w.one_hot("nextn.pre_projection.weight", 2 * WIDTH, DRAFT_WIDTH, lambda row: [row])
+    w.noise("nextn.post_projection.weight", DRAFT_WIDTH, WIDTH)
+    for i, sliding in enumerate(DRAFT_LAYERS):
+        add_layer(w, i, DRAFT_WIDTH, sliding, keys=False)
+    return w
+
+
+def make_pair(folder: Path) -> dict[str, object]:
+    """Write demo.gguf and mtp-demo.gguf; return the text and counts that an engine must show."""
+    vocabulary = Vocabulary(pieces(TEXT))
+    if len(vocabulary.words) >= DRAFT_WIDTH:
+        raise ValueError(f"{len(vocabulary.words)} words, but the drafter tells {DRAFT_WIDTH - 1}")
+    folder.mkdir(parents=True, exist_ok=True)
+    make_main(vocabulary).write(folder / "demo.gguf")
+    make_draft(vocabulary).write(folder / "mtp-demo.gguf")
+    counts = {str(n): expected_counts(vocabulary, n) for n in range(1, 5)}
+    expected: dict[str, object] = {"text": TEXT, "counts": counts}
+    (folder / "expected.json").write_text(json.dumps(expected, indent=1) + "\n", encoding="utf-8")
+    return expected
+
+
+def main() -> int:
+    shipped = Path(__file__).resolve().parent.parent / "profiles" / "demo"
+    if sys.argv[1:] == ["--check"]:
+        with tempfile.TemporaryDirectory() as made:
+            make_pair(Path(made))
+            for new in sorted(Path(made).iterdir()):
+                if new.read_bytes() != (shipped / new.name).read_bytes():
+                    print(f"{new.name} differs from the shipped one", file=sys.stderr)
+                    return 1
+        print("the shipped demo pair is what this script makes")
+        return 0
+    folder = Path(sys.argv[1]) if sys.argv[1:] else shipped
+    print(json.dumps(make_pair(folder), indent=1))
+    for path in sorted(folder.glob("*.gguf")):
+        print(f"{path.name}: {path.stat().st_size:,} bytes", file=sys.stderr)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
