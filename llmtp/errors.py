@@ -1,0 +1,143 @@
+"""Exit codes, findings, and the one tree of expected errors.
+
+    LlmtpError
+    ├── UsageError          2   flags, values, profile or config YAML, a taken port
+    ├── PairRejectedError   3   valid files that do not belong together
+    ├── DoesNotFitError     4   no plan fits the memory
+    ├── BadFileError        5   not a whole, readable GGUF file
+    ├── StartFailedError    6   the engine did not become ready
+    ├── ServerDiedError     7   the engine ended by itself
+    ├── NotFoundError       8   path, profile or drafter
+    ├── EngineError         9   no llama-server that can run Gemma 4 MTP
+    └── MtpInactiveError   10   the drafter is loaded but drafts nothing
+
+Whatever else is raised is a bug and keeps its traceback (exit 1).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from enum import IntEnum
+from typing import Any, ClassVar, Literal
+
+
+class ExitCode(IntEnum):
+    """What a script can act on; the README's table is compared with this."""
+
+    OK = 0
+    BUG = 1
+    USAGE = 2
+    PAIR_REJECTED = 3
+    DOES_NOT_FIT = 4
+    BAD_FILE = 5
+    START_FAILED = 6
+    SERVER_DIED = 7
+    NOT_FOUND = 8
+    NO_ENGINE = 9
+    MTP_INACTIVE = 10
+    INTERRUPTED = 130
+    TERMINATED = 143
+
+
+Level = Literal["error", "warning", "info"]
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that llmtp noticed: what it is, what was expected, what to do."""
+
+    rule: str
+    level: Level
+    message: str
+    expected: str | None = None
+    observed: str | None = None
+    fix: str | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+class LlmtpError(Exception):
+    """An expected failure: one clear line, a fix, and an exit code of its own."""
+
+    exit_code: ClassVar[ExitCode]
+    rule: ClassVar[str]
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        rule: str | None = None,
+        expected: str | None = None,
+        observed: str | None = None,
+        fix: str | None = None,
+    ) -> None:
+        super().__init__(message)
+        finding = Finding(rule or type(self).rule, "error", message, expected, observed, fix)
+        self.findings: list[Finding] = [finding]
+
+    @classmethod
+    def from_findings(cls, findings: Sequence[Finding]) -> LlmtpError:
+        """Fail with findings that a check has already made; at least one is an error."""
+        first = next(f for f in findings if f.level == "error")
+        error = cls(first.message)
+        error.findings = list(findings)
+        return error
+
+
+class UsageError(LlmtpError):
+    exit_code = ExitCode.USAGE
+    rule = "usage"
+
+
+class PairRejectedError(LlmtpError):
+    exit_code = ExitCode.PAIR_REJECTED
+    rule = "pair"
+
+
+class DoesNotFitError(LlmtpError):
+    exit_code = ExitCode.DOES_NOT_FIT
+    rule = "does-not-fit"
+
+
+class BadFileError(LlmtpError):
+    exit_code = ExitCode.BAD_FILE
+    rule = "bad-file"
+
+
+class StartFailedError(LlmtpError):
+    exit_code = ExitCode.START_FAILED
+    rule = "start-failed"
+
+
+class ServerDiedError(LlmtpError):
+    exit_code = ExitCode.SERVER_DIED
+    rule = "server-died"
+
+
+class NotFoundError(LlmtpError):
+    exit_code = ExitCode.NOT_FOUND
+    rule = "not-found"
+
+
+class EngineError(LlmtpError):
+    exit_code = ExitCode.NO_ENGINE
+    rule = "engine"
+
+
+class MtpInactiveError(LlmtpError):
+    exit_code = ExitCode.MTP_INACTIVE
+    rule = "mtp-inactive"
+
+
+class EngineUnreachableError(Exception):
+    """A running engine gave no usable answer: refused, timed out, not 200, or not JSON.
+
+    Never shown as it is: whoever asked knows what that means, and raises an LlmtpError.
+    """
+
+    def __init__(self, detail: str, status: int | None = None) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.status = status

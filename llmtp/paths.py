@@ -1,0 +1,41 @@
+"""Where llmtp keeps its files; nothing is created until it is needed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import platformdirs
+
+_PACKAGE = Path(__file__).resolve().parent
+
+
+def config_dir() -> Path:
+    """Profiles and config.yaml of the user."""
+    return Path(platformdirs.user_config_dir("llmtp", appauthor=False))
+
+
+def cache_dir() -> Path:
+    """What can be learned again."""
+    return Path(platformdirs.user_cache_dir("llmtp", appauthor=False))
+
+
+def state_dir() -> Path:
+    """Logs and keys."""
+    return Path(platformdirs.user_state_dir("llmtp", appauthor=False))
+
+
+def log_dir() -> Path:
+    """Output of the engines, a file a run."""
+    return state_dir() / "logs"
+
+
+def shipped_profiles() -> Path:
+    """The profiles that come with llmtp: inside a wheel, or beside an editable install."""
+    installed = _PACKAGE / "_profiles"
+    return installed if installed.is_dir() else _PACKAGE.parent / "profiles"
+
+
+def private_dir(path: Path) -> Path:
+    """Make a directory that only its owner can look into."""
+    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return path

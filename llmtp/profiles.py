@@ -1,0 +1,71 @@
+"""Profiles: the short names, and which files belong to them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from llmtp import paths, yamlfile
+from llmtp.errors import NotFoundError
+from llmtp.text import clean, near_names
+
+_FIELDS = {"description", "main", "draft", "n_max"}
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """A name such as `demo`. Paths are absolute; `n_max` 0 is MTP off, None is up to the plan."""
+
+    name: str
+    source: Path
+    description: str
+    main: Path
+    draft: Path | None
+    n_max: int | None
+
+
+def profile_dirs() -> list[Path]:
+    """The user's own folder first, so that it can override what llmtp ships."""
+    return [paths.config_dir() / "profiles", paths.shipped_profiles()]
+
+
+def profile_names() -> list[str]:
+    """All that can be asked for by name."""
+    found = {p.stem for folder in profile_dirs() if folder.is_dir() for p in folder.glob("*.yaml")}
+    return sorted(found)
+
+
+def load_profile(name: str) -> Profile:
+    """Read a profile by name; raises NotFoundError with near names, UsageError with the line."""
+    if name in profile_names():
+        for folder in profile_dirs():
+            path = folder / f"{name}.yaml"
+            if path.is_file():
+                return _read(path)
+    raise NotFoundError(
+        f"there is no profile {clean(name, 60)!r}",
+        rule="profile-not-found",
+        expected="one of " + ", ".join(profile_names()) + ", or the path of a .gguf file",
+        fix=near_names(name, profile_names()),
+    )
+
+
+def _read(path: Path) -> Profile:
+    file = yamlfile.load(path)
+    file.only(_FIELDS)
+    main = file.text("main")
+    if not main:
+        raise file.wrong("main", "is missing", "the path of the main GGUF file")
+    draft = file.text("draft")
+    return Profile(
+        name=path.stem,
+        source=path,
+        description=file.text("description") or "",
+        main=_beside(path, main),
+        draft=_beside(path, draft) if draft else None,
+        n_max=file.number("n_max", 0, 16),
+    )
+
+
+def _beside(profile: Path, name: str) -> Path:
+    return (profile.parent / Path(name).expanduser()).resolve()
