@@ -1,0 +1,1 @@
+"""GGUF headers to typed facts: bounds-checked, without numpy, never the tensor data."""

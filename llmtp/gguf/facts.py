@@ -1,0 +1,237 @@
+"""What the metadata of a Gemma 4 model or assistant says, typed and checked.
+
+Keys as llama.cpp reads them (src/models/gemma4.cpp, gemma4-assistant.cpp, llama-arch.cpp).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from llmtp.errors import BadFileError
+from llmtp.gguf.files import ModelFile
+from llmtp.gguf.reader import SkippedArray, TensorInfo
+from llmtp.gguf.types import ValueType
+from llmtp.text import clean
+
+MAIN, ASSISTANT = "gemma4", "gemma4-assistant"
+_MAX_LAYERS = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class TensorBytes:
+    """Bytes of the tensors by where the engine puts them."""
+
+    token_embd: int
+    per_layer_token_embd: int
+    output: int
+    experts: int
+    other: int
+
+    @property
+    def total(self) -> int:
+        return self.token_embd + self.per_layer_token_embd + self.output + self.experts + self.other
+
+
+@dataclass(frozen=True, slots=True)
+class TextModel:
+    """Shape of a `gemma4` or `gemma4-assistant` model. Per-layer tuples have `n_layers` entries."""
+
+    n_layers: int
+    width: int
+    feed_forward: int
+    n_heads: int
+    kv_heads: tuple[int, ...]
+    sliding: tuple[bool, ...]
+    head_full: int
+    head_sliding: int
+    value_full: int
+    value_sliding: int
+    window: int
+    shared_kv_layers: int
+    per_layer_width: int
+    n_experts: int
+    n_experts_used: int
+    context_train: int
+    rope_base: float | None
+    rope_base_sliding: float | None
+    target_width: int | None
+    nextn_layers: int
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFacts:
+    """Facts of one model file. `text` is None for architectures that llmtp does not run."""
+
+    path: Path
+    architecture: str
+    name: str | None
+    size_label: str | None
+    quant: str | None
+    file_bytes: int
+    vocabulary_size: int | None
+    tokens_digest: str | None
+    tensor_bytes: TensorBytes
+    text: TextModel | None
+
+    @property
+    def shape(self) -> TextModel:
+        """The Gemma 4 shape of a file whose architecture was checked before."""
+        if self.text is None:
+            raise ValueError(f"{self.path} is no Gemma 4 model but {self.architecture}")
+        return self.text
+
+    def to_dict(self) -> dict[str, Any]:
+        """The fields that `check --json` shows for each file."""
+        return {
+            "path": str(self.path),
+            "architecture": self.architecture,
+            "name": self.name,
+            "size_label": self.size_label,
+            "quant": self.quant,
+            "file_bytes": self.file_bytes,
+        }
+
+
+def read_facts(model: ModelFile) -> ModelFacts:
+    """Facts of an opened model; raises BadFileError where its metadata is impossible."""
+    metadata = model.headers[0].metadata
+    reader = _Keys(metadata, clean(str(model.path), 300))
+    architecture = reader.text("general.architecture")
+    if architecture is None:
+        raise reader.wrong("general.architecture", "the name of an architecture", None)
+    tokens = metadata.get("tokenizer.ggml.tokens")
+    if not isinstance(tokens, SkippedArray) or tokens.element_type is not ValueType.STRING:
+        tokens = None
+    return ModelFacts(
+        path=model.path,
+        architecture=clean(architecture, 60),
+        name=_shown(reader.text("general.name")),
+        size_label=_shown(reader.text("general.size_label")),
+        quant=_quant(model.tensors),
+        file_bytes=model.file_bytes,
+        vocabulary_size=tokens.count if tokens else None,
+        tokens_digest=tokens.digest if tokens else None,
+        tensor_bytes=_tensor_bytes(model.tensors),
+        text=_text_model(reader, architecture) if architecture in (MAIN, ASSISTANT) else None,
+    )
+
+
+def _text_model(keys: _Keys, arch: str) -> TextModel:
+    keys.prefix = arch + "."
+    n_layers = keys.count("block_count", high=_MAX_LAYERS)
+    head_full = keys.count("attention.key_length")
+    head_sliding = keys.count("attention.key_length_swa")
+    return TextModel(
+        n_layers=n_layers,
+        width=keys.count("embedding_length"),
+        feed_forward=max(keys.per_layer("feed_forward_length", n_layers)),
+        n_heads=max(keys.per_layer("attention.head_count", n_layers)),
+        kv_heads=keys.per_layer("attention.head_count_kv", n_layers),
+        sliding=keys.flags("attention.sliding_window_pattern", n_layers),
+        head_full=head_full,
+        head_sliding=head_sliding,
+        value_full=keys.count("attention.value_length"),
+        value_sliding=keys.count("attention.value_length_swa"),
+        window=keys.count("attention.sliding_window"),
+        shared_kv_layers=keys.count("attention.shared_kv_layers", low=0, high=n_layers, default=0),
+        per_layer_width=keys.count("embedding_length_per_layer_input", low=0, default=0),
+        n_experts=keys.count("expert_count", low=0, default=0),
+        n_experts_used=keys.count("expert_used_count", low=0, default=0),
+        context_train=keys.count("context_length"),
+        rope_base=keys.real("rope.freq_base"),
+        rope_base_sliding=keys.real("rope.freq_base_swa"),
+        target_width=keys.count("embedding_length_out", default=0) or None,
+        nextn_layers=keys.count("nextn_predict_layers", low=0, high=_MAX_LAYERS, default=0),
+    )
+
+
+class _Keys:
+    """Typed look-ups that name the key when its value is missing or impossible."""
+
+    def __init__(self, metadata: dict[str, Any], file: str) -> None:
+        self._metadata = metadata
+        self._file = file
+        self.prefix = ""
+
+    def wrong(self, key: str, expected: str, value: object) -> BadFileError:
+        observed = "nothing" if value is None else clean(repr(value), 60)
+        return BadFileError(
+            f"{self._file} has {observed} as {self.prefix}{key}",
+            rule="file-metadata",
+            expected=expected,
+            observed=observed,
+            fix="download it again, or give another file",
+        )
+
+    def text(self, key: str) -> str | None:
+        value = self._metadata.get(key)
+        if value is not None and not isinstance(value, str):
+            raise self.wrong(key, "a text", value)
+        return value
+
+    def real(self, key: str) -> float | None:
+        value = self._metadata.get(self.prefix + key)
+        if value is not None and (isinstance(value, bool) or not isinstance(value, int | float)):
+            raise self.wrong(key, "a number", value)
+        return value
+
+    def count(
+        self, key: str, *, low: int = 1, high: int = 1 << 31, default: int | None = None
+    ) -> int:
+        value = self._metadata.get(self.prefix + key, default)
+        if value == default and default is not None:
+            return default
+        if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
+            raise self.wrong(key, f"a whole number from {low} to {high}", value)
+        return value
+
+    def per_layer(self, key: str, n_layers: int) -> tuple[int, ...]:
+        """One value a layer, written as an array or, when all are equal, as a scalar."""
+        value = self._metadata.get(self.prefix + key)
+        if not isinstance(value, tuple):
+            return (self.count(key),) * n_layers
+        positive = all(isinstance(v, int) and not isinstance(v, bool) and v > 0 for v in value)
+        if len(value) != n_layers or not positive:
+            raise self.wrong(key, f"{n_layers} positive numbers", value)
+        return value
+
+    def flags(self, key: str, n_layers: int) -> tuple[bool, ...]:
+        value = self._metadata.get(self.prefix + key)
+        if not isinstance(value, tuple) or len(value) != n_layers:
+            raise self.wrong(key, f"{n_layers} flags", value)
+        return tuple(bool(v) for v in value)
+
+
+def _tensor_bytes(tensors: list[TensorInfo]) -> TensorBytes:
+    groups: Counter[str] = Counter()
+    for tensor in tensors:
+        stem = tensor.name.removesuffix(".weight")
+        if stem in ("token_embd", "per_layer_token_embd", "output"):
+            groups[stem] += tensor.n_bytes
+        elif "_exps" in stem:
+            groups["experts"] += tensor.n_bytes
+        else:
+            groups["other"] += tensor.n_bytes
+    return TensorBytes(
+        token_embd=groups["token_embd"],
+        per_layer_token_embd=groups["per_layer_token_embd"],
+        output=groups["output"],
+        experts=groups["experts"],
+        other=groups["other"],
+    )
+
+
+def _quant(tensors: list[TensorInfo]) -> str | None:
+    """The type that most bytes of the layers have: what the file is, whatever it is called."""
+    by_type: Counter[str] = Counter()
+    for tensor in tensors:
+        if tensor.name.startswith("blk."):
+            by_type[tensor.type.name] += tensor.n_bytes
+    return by_type.most_common(1)[0][0] if by_type else None
+
+
+def _shown(text: str | None) -> str | None:
+    return None if text is None else clean(text, 80)
