@@ -1,0 +1,1 @@
+"""What this machine has: devices, their memory, RAM and CPU. Knows nothing of models."""

@@ -1,0 +1,109 @@
+"""One list of devices from several witnesses; each fact keeps its source, unknown stays None."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from llmtp.text import clean
+from llmtp.units import MiB
+
+_ENGINE_LINE = re.compile(
+    r"^\s+(?P<id>\w+): (?P<name>.+) \((?P<total>\d+) MiB, (?P<free>\d+) MiB free\)$"
+)
+_BACKENDS = {"CUDA": "cuda", "Vulkan": "vulkan", "Metal": "metal", "MTL": "metal", "ROCm": "rocm",
+             "HIP": "rocm", "SYCL": "sycl", "CANN": "cann", "OpenCL": "opencl"}  # fmt: skip
+_SOFTWARE = ("llvmpipe", "lavapipe", "swiftshader")
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """A GPU. `id` is what the engine calls it, None when the engine does not see it."""
+
+    id: str | None
+    name: str
+    backend: str | None
+    total_bytes: int | None
+    free_bytes: int | None
+    source: str
+
+    @property
+    def usable(self) -> bool:
+        """Can the plan put a model there? Not on a CPU that calls itself a Vulkan device."""
+        known = self.id is not None and self.free_bytes is not None
+        return known and not any(word in self.name.lower() for word in _SOFTWARE)
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "id": self.id,
+            "name": self.name,
+            "backend": self.backend,
+            "total_bytes": self.total_bytes,
+            "free_bytes": self.free_bytes,
+            "source": self.source,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """RAM and CPU. `available_bytes` respects a container's memory limit."""
+
+    cpu: str | None
+    cores: int | None
+    total_bytes: int
+    available_bytes: int
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """The host and its GPUs at one moment."""
+
+    host: Host
+    devices: tuple[Device, ...]
+
+
+def parse_list_devices(output: str) -> list[Device]:
+    """Devices from llama-server's `--list-devices`, without those that have no memory."""
+    devices = []
+    for line in output.splitlines():
+        match = _ENGINE_LINE.match(line)
+        if match is None or int(match["total"]) == 0:
+            continue
+        backend = next((b for p, b in _BACKENDS.items() if match["id"].startswith(p)), None)
+        devices.append(
+            Device(
+                id=match["id"],
+                name=clean(match["name"], 80),
+                backend=backend,
+                total_bytes=int(match["total"]) * MiB,
+                free_bytes=int(match["free"]) * MiB,
+                source="engine",
+            )
+        )
+    return devices
+
+
+def merge_devices(engine: Sequence[Device], nvml: Sequence[Device]) -> tuple[Device, ...]:
+    """Engine devices first, with NVML's memory where it is surely the same card.
+
+    NVML is the better witness: the engine's own question costs it a driver context. Cards are
+    the same when one name stands once in each list, or equally often and in equal sizes; then
+    any of them may stand for any other only if they are equally free, so the engine's own
+    figures are kept where several share a name. Cards that only NVML sees come last, unusable.
+    """
+    merged = []
+    claimed: set[str] = set()
+    for device in engine:
+        twins = [d for d in engine if d.name == device.name and d.backend == device.backend]
+        same = [d for d in nvml if d.name in device.name]
+        claimed.update(d.name for d in same)
+        if len(twins) == len(same) == 1:
+            card = same[0]
+            device = replace(
+                device, total_bytes=card.total_bytes, free_bytes=card.free_bytes, source="NVML"
+            )
+        merged.append(device)
+    return (*merged, *(card for card in nvml if card.name not in claimed))

@@ -1,0 +1,77 @@
+"""RAM, CPU and single processes, as the operating system tells."""
+
+from __future__ import annotations
+
+import platform
+from pathlib import Path
+
+import psutil
+
+from llmtp.machine.devices import Host
+
+_CGROUP = Path("/sys/fs/cgroup")
+
+
+def read_host() -> Host:
+    """RAM and CPU now."""
+    memory = psutil.virtual_memory()
+    total, available, source = memory.total, memory.available, "operating system"
+    limit, used = _cgroup_bytes("memory.max"), _cgroup_bytes("memory.current")
+    if limit is not None and used is not None and limit < total:
+        total, available, source = limit, min(available, max(limit - used, 0)), "cgroup limit"
+    return Host(_cpu_name(), psutil.cpu_count(logical=False), total, available, source)
+
+
+class ProcessMeter:
+    """Memory and reading progress of one process; all unknown once it is gone."""
+
+    def __init__(self, pid: int) -> None:
+        self._pid = pid
+        self._process: psutil.Process | None = None
+
+    def rss_bytes(self) -> int | None:
+        process = self._open()
+        try:
+            return None if process is None else int(process.memory_info().rss)
+        except psutil.Error:
+            return None
+
+    def loaded_bytes(self) -> int | None:
+        """How much of its files a loading process has in memory or has read, where told.
+
+        Mapped files count as resident shared pages, others as characters read (Linux).
+        """
+        process = self._open()
+        try:
+            if process is None or not hasattr(process, "io_counters"):
+                return None
+            io, memory = process.io_counters(), process.memory_info()
+        except psutil.Error:
+            return None
+        return max(getattr(io, "read_chars", 0), getattr(memory, "shared", 0))
+
+    def _open(self) -> psutil.Process | None:
+        if self._process is None:
+            try:
+                self._process = psutil.Process(self._pid)
+            except psutil.Error:
+                return None
+        return self._process
+
+
+def _cgroup_bytes(name: str) -> int | None:
+    try:
+        text = (_CGROUP / name).read_text().strip()
+    except OSError:
+        return None
+    return int(text) if text.isdigit() else None
+
+
+def _cpu_name() -> str | None:
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or None

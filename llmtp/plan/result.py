@@ -1,0 +1,73 @@
+"""A plan: everything that is passed to the engine, and why."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from llmtp.errors import Finding
+from llmtp.gguf.facts import ModelFacts
+from llmtp.machine.devices import Device, Host
+from llmtp.plan.memory import Parts
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What the plan puts on one device."""
+
+    device: Device
+    parts: Parts
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """`ctx_size` is the engine's total `-c`; `n_max` 0 is MTP off; `device` None is the CPU."""
+
+    name: str
+    main: ModelFacts
+    draft: ModelFacts | None
+    ctx_size: int
+    parallel: int
+    kv_type: str
+    n_max: int
+    device: Device | None
+    gpu_layers: int
+    ubatch: int
+    prompt_cache_bytes: int
+    devices: tuple[Usage, ...]
+    host: Host
+    host_parts: Parts
+    why: tuple[str, ...]
+    findings: tuple[Finding, ...] = ()
+
+    @property
+    def mtp(self) -> bool:
+        return self.n_max > 0
+
+    def to_dict(self) -> dict[str, Any]:
+        """The plan's part of `plan --json`; `argv` and `env` come from the engine."""
+        return {
+            "model": self.name,
+            "main": str(self.main.path),
+            "draft": str(self.draft.path) if self.draft else None,
+            "ctx_size": self.ctx_size,
+            "ctx_per_slot": self.ctx_size // self.parallel,
+            "n_max": self.n_max,
+            "mtp": self.mtp,
+            "quant": self.main.quant,
+            "parallel": self.parallel,
+            "kv_type": self.kv_type,
+            "gpu_layers": self.gpu_layers,
+            "prompt_cache_bytes": self.prompt_cache_bytes,
+            "why": list(self.why),
+            "devices": [u.device.to_dict() | u.parts.to_dict() for u in self.devices],
+            "host": {
+                "id": None,
+                "name": self.host.cpu,
+                "backend": "cpu",
+                "total_bytes": self.host.total_bytes,
+                "free_bytes": self.host.available_bytes,
+                "source": self.host.source,
+            }
+            | self.host_parts.to_dict(),
+        }
