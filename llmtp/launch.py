@@ -1,0 +1,163 @@
+"""From a prepared plan to a proved, watched server: the story that every view tells."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from llmtp.chain import Checked, Prepared
+from llmtp.engine.command import Serving
+from llmtp.errors import EngineUnreachableError, Finding
+from llmtp.machine.host import ProcessMeter
+from llmtp.metrics.counters import LogTally
+from llmtp.metrics.sampler import Meters, Sample, Sampler
+from llmtp.plan.result import Plan
+from llmtp.server.answer import Answer, stream_answer
+from llmtp.server.proof import Proof
+from llmtp.server.session import Session
+from llmtp.server.signals import Signals
+
+SAMPLE_EVERY_S = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something that happened; `fields` are plain values, ready for JSON."""
+
+    name: str
+    fields: dict[str, Any] = field(default_factory=dict)
+
+
+class View(Protocol):
+    """Shows what happens. Called from one thread, in the order of events."""
+
+    def event(self, event: Event) -> None: ...
+
+    def finding(self, finding: Finding) -> None: ...
+
+    def loading(self, elapsed_s: float, loaded_bytes: int | None, total_bytes: int) -> None: ...
+
+    def sample(self, sample: Sample, uptime_s: float) -> None: ...
+
+
+class _Tally:
+    """Adds up the log in the draining thread; others read whole, immutable tallies."""
+
+    def __init__(self) -> None:
+        self.now = LogTally()
+
+    def add(self, line: str) -> None:
+        self.now = self.now.add(line)
+
+
+class Running:
+    """A server that is ready and, where MTP is on, proved."""
+
+    def __init__(self, session: Session, tally: _Tally) -> None:
+        self.session = session
+        self._tally = tally
+
+    def watch(self, view: View) -> None:
+        """Show samples until the server dies, which raises, or somebody interrupts."""
+        sampler = self._sampler()
+        while True:
+            view.sample(sampler.sample(), self.session.uptime_s)
+            if self.session.process.wait_ended(SAMPLE_EVERY_S):
+                raise self.session.died()
+
+    def answer(self, prompt: str, on_text: Callable[[str], None]) -> Answer:
+        """Ask once; raises ServerDiedError when the server goes away on the way."""
+        try:
+            return stream_answer(self.session.client, prompt, on_text)
+        except EngineUnreachableError as error:
+            self.session.process.wait_ended(SAMPLE_EVERY_S)
+            raise self.session.died() from error
+
+    def _sampler(self) -> Sampler:
+        meter = ProcessMeter(self.session.process.pid)
+        meters = Meters(meter.rss_bytes, _device_meter(self.session.plan))
+        return Sampler(self.session.client, lambda: self._tally.now, meters)
+
+
+@contextlib.contextmanager
+def launch(prepared: Prepared, serving: Serving, signals: Signals, view: View) -> Iterator[Running]:
+    """Start, wait for ready, prove MTP; the server is stopped on leaving."""
+    plan, tally = prepared.plan, _Tally()
+    files = [plan.main, *([plan.draft] if plan.draft else [])]
+    total_bytes = sum(facts.file_bytes for facts in files)
+    session = Session(plan, prepared.command, serving, signals, tally.add)
+    try:
+        with session:
+            view.event(Event("starting", {"pid": session.process.pid, "log": str(session.log)}))
+            ready_s = session.wait_ready(lambda s, done: view.loading(s, done, total_bytes))
+            view.event(
+                Event(
+                    "ready",
+                    {
+                        "id": f"{plan.name}-{serving.port}",
+                        "pid": session.process.pid,
+                        "url": session.url,
+                        "port": serving.port,
+                        "n_max": plan.n_max,
+                        "ready_s": round(ready_s, 3),
+                    },
+                )
+            )
+            proof = session.prove()
+            view.event(_mtp_event(proof))
+            for finding in proof.findings() if proof else ():
+                view.finding(finding)
+            yield Running(session, tally)
+    finally:
+        view.event(Event("stopped", {"uptime_s": round(session.uptime_s, 3)}))
+
+
+def _mtp_event(proof: Proof | None) -> Event:
+    if proof is None:
+        return Event("mtp", {"active": False, "drafted": 0, "accepted": 0, "findings": []})
+    findings = [finding.to_dict() for finding in proof.findings()]
+    return Event(
+        "mtp",
+        {
+            "active": True,
+            "drafted": proof.drafted,
+            "accepted": proof.accepted,
+            "findings": findings,
+        },
+    )
+
+
+def checked_event(checked: Checked) -> Event:
+    """The pair that passed its check."""
+    main, draft = checked.reference.main, checked.reference.draft
+    return Event(
+        "checked",
+        {
+            "main": main.to_dict(),
+            "draft": draft.to_dict() if draft else None,
+            "compatible": True,
+        },
+    )
+
+
+def planned_event(prepared: Prepared) -> Event:
+    """The plan that will be started."""
+    findings = [finding.to_dict() for finding in prepared.findings]
+    return Event("planned", plan_data(prepared) | {"findings": findings})
+
+
+def plan_data(prepared: Prepared) -> dict[str, Any]:
+    """The `data` of `plan --json`."""
+    command = prepared.command
+    return prepared.plan.to_dict() | {"argv": list(command.argv), "env": dict(command.env)}
+
+
+def _device_meter(plan: Plan) -> Callable[[], int | None]:
+    device = plan.device
+    if device is None or device.source != "NVML":
+        return lambda: None
+    from llmtp.machine.nvml import used_bytes
+
+    return lambda: used_bytes(device.name)

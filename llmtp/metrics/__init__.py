@@ -1,0 +1,1 @@
+"""What a running engine tells: `/slots`, `/metrics` and its log lines to samples. Draws nothing."""

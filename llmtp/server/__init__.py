@@ -1,0 +1,1 @@
+"""One owner of one engine process: start, ready, proof, watch, stop. Draws nothing."""

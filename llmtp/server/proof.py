@@ -1,0 +1,89 @@
+"""Is MTP really on? One short request answers, after every start."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from llmtp.errors import EngineUnreachableError, Finding, MtpInactiveError, StartFailedError
+from llmtp.text import clean
+
+if TYPE_CHECKING:
+    from llmtp.engine.client import EngineClient
+
+#: So many drafted and none accepted is a mismatch that no header shows.
+TELLING_DRAFTS = 48
+_PROMPT = (
+    "Counting in words: one, two, three, four, five, six, seven, eight, nine, ten, eleven, "
+    "twelve, thirteen, fourteen, fifteen, sixteen, seventeen,"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """Counters of the probe: tokens drafted, and how many of them the main model kept."""
+
+    drafted: int
+    accepted: int
+
+    @property
+    def active(self) -> bool:
+        return self.drafted > 0
+
+    def findings(self) -> list[Finding]:
+        """The silent mismatch, when there is enough evidence for it."""
+        if self.accepted > 0 or self.drafted < TELLING_DRAFTS:
+            return []
+        return [
+            Finding(
+                "mtp-never-hits",
+                "warning",
+                f"none of {self.drafted} drafted tokens was right: MTP only costs time here",
+                expected="a third or more on plain counting",
+                observed="0",
+                fix="get main model and assistant from one source, or use --draft off",
+            )
+        ]
+
+
+def prove(client: EngineClient, n_max: int) -> Proof:
+    """Let the server count on, long enough that a drafter that never hits is seen.
+
+    Raises StartFailedError when the server cannot answer at all, MtpInactiveError when it
+    answers without drafting.
+    """
+    steps = -(-TELLING_DRAFTS // n_max) + 2
+    body = {
+        "prompt": _PROMPT,
+        "n_predict": steps,
+        "temperature": 0,
+        "ignore_eos": True,
+        "cache_prompt": False,
+    }
+    try:
+        timings = client.complete(body).get("timings") or {}
+    except EngineUnreachableError as error:
+        raise StartFailedError(
+            f"the server is ready but failed its first request: {clean(error.detail)}",
+            rule="first-request",
+            fix="see its log",
+        ) from error
+    proof = Proof(int(timings.get("draft_n", 0)), int(timings.get("draft_n_accepted", 0)))
+    if not proof.active:
+        raise MtpInactiveError(
+            "the drafter is loaded, but the server drafts nothing: " + _likely_cause(client),
+            expected="draft_n above 0 in the timings of a request",
+            observed="no draft_n",
+            fix="install another llama.cpp build, or run without MTP: --draft off",
+        )
+    return proof
+
+
+def _likely_cause(client: EngineClient) -> str:
+    try:
+        speculative = [slot.get("speculative") for slot in client.slots()]
+    except (EngineUnreachableError, AttributeError, TypeError):
+        return "its slots cannot be read"
+    if any(speculative):
+        return "its slots are set up for drafting, so the build's drafting is broken"
+    return "its slots are not set up for drafting; the build ignores --spec-type draft-mtp"
