@@ -1,0 +1,51 @@
+"""`run --ask` and `run --dry-run`: one answer, then the end."""
+
+from __future__ import annotations
+
+import sys
+
+from llmtp.chain import Prepared
+from llmtp.cli.output import Out
+from llmtp.errors import ExitCode, UsageError
+from llmtp.launch import Running, plan_data
+from llmtp.units import format_count, format_percent, format_rate
+
+
+def read_prompt(ask: str) -> str:
+    """The question itself, or all of stdin for `-`."""
+    prompt = sys.stdin.buffer.read().decode("utf-8", "replace") if ask == "-" else ask
+    if not prompt.strip():
+        raise UsageError("--ask has nothing to ask", expected="a text, or - with a text on stdin")
+    return prompt
+
+
+def show_command(out: Out, prepared: Prepared) -> None:
+    """The command that run would start, as a shell line."""
+    for finding in prepared.findings:
+        out.finding(finding)
+    if out.as_json:
+        out.envelope(plan_data(prepared), ExitCode.OK)
+    else:
+        out.data(prepared.command.shell_line() + "\n")
+
+
+def answer(out: Out, running: Running, prompt: str, prepared: Prepared) -> None:
+    """Stream the answer to stdout, one line about it to stderr."""
+    quiet = out.as_json
+    given = running.answer(prompt, (lambda _: None) if quiet else out.data)
+    if quiet:
+        data = {"model": prepared.plan.name, "n_max": prepared.plan.n_max}
+        out.envelope(data | given.to_dict(), ExitCode.OK)
+        return
+    if not given.answer.endswith("\n"):
+        out.data("\n")
+    drafting = "MTP off"
+    if given.drafted:
+        drafting = (
+            f"{format_percent(given.acceptance)} of {format_count(given.drafted)} drafted tokens "
+            "accepted"
+        )
+    out.say(
+        f"{format_count(given.predicted)} tokens, {format_rate(given.tokens_per_s)} tokens/s, "
+        f"{drafting}"
+    )

@@ -1,0 +1,106 @@
+"""Options that more than one command has, named once."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from llmtp.errors import UsageError
+from llmtp.units import parse_count
+
+_PLANNING = "Planning"
+_SERVING = "Serving"
+
+ModelArg = Annotated[
+    str,
+    typer.Argument(metavar="MODEL", help="A profile such as demo, or the path of a .gguf file."),
+]
+JsonOpt = Annotated[bool, typer.Option("--json", help="Print JSON on stdout, and nothing else.")]
+DraftOpt = Annotated[
+    str, typer.Option("--draft", metavar="auto|off|PATH", help="The MTP drafter, or none.")
+]
+CtxOpt = Annotated[
+    str,
+    typer.Option(
+        "--ctx",
+        metavar="auto|max|N",
+        help="Total context: 32k where it fits, the largest that fits, or N (8192, 32k).",
+    ),
+]
+NMaxOpt = Annotated[
+    str, typer.Option("--n-max", metavar="auto|off|N", help="Tokens to draft at a time, 1 to 16.")
+]
+ParallelOpt = Annotated[int, typer.Option("--parallel", metavar="N", help="Slots for requests.")]
+MarginOpt = Annotated[
+    str | None,
+    typer.Option(
+        "--margin",
+        metavar="SIZE",
+        help="Memory to leave free. Default: 256 MiB on a GPU, 1 GiB of RAM.",
+    ),
+]
+StrictOpt = Annotated[
+    bool, typer.Option("--strict", help="Give up nothing: fail where the first plan does not fit.")
+]
+EngineOpt = Annotated[
+    str | None,
+    typer.Option(
+        "--engine",
+        metavar="llama-server|PATH",
+        help="Which llama-server. Default: the first found.",
+    ),
+]
+
+
+class KvType(StrEnum):
+    """Types of the K and V caches that llama-server takes."""
+
+    f32 = "f32"
+    f16 = "f16"
+    bf16 = "bf16"
+    q8_0 = "q8_0"
+    q5_1 = "q5_1"
+    q5_0 = "q5_0"
+    q4_1 = "q4_1"
+    q4_0 = "q4_0"
+    iq4_nl = "iq4_nl"
+
+
+KvTypeOpt = Annotated[KvType, typer.Option("--kv-type", help="Type of the K and V caches.")]
+HostOpt = Annotated[str, typer.Option("--host", help="Address to listen on; wider needs a key.")]
+PortOpt = Annotated[
+    int | None, typer.Option("--port", min=1, max=65535, help="Port. Default: a free one.")
+]
+ApiKeyFileOpt = Annotated[
+    Path | None,
+    typer.Option("--api-key-file", metavar="FILE", help="Keys that clients must send, one a line."),
+]
+MakeKeyOpt = Annotated[
+    bool, typer.Option("--make-key", help="Make a new key file and say where it is.")
+]
+TempOpt = Annotated[
+    float | None, typer.Option("--temp", min=0, max=5, help="Default sampling temperature.")
+]
+
+
+def parse_ctx(text: str) -> Literal["auto", "max"] | int:
+    """`auto`, `max`, or a number of tokens."""
+    if text == "auto":
+        return "auto"
+    if text == "max":
+        return "max"
+    return parse_count(text, "--ctx")
+
+
+def parse_n_max(text: str) -> int | None:
+    """None for auto, 0 for off."""
+    if text == "auto":
+        return None
+    if text == "off":
+        return 0
+    if text.isdigit() and 1 <= int(text) <= 16:
+        return int(text)
+    raise UsageError(f"--n-max {text!r} is not possible", expected="auto, off, or 1 to 16")

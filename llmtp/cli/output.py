@@ -1,0 +1,141 @@
+"""Data on stdout, words on stderr, in the one form that the command was asked for."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any, TextIO
+
+from llmtp.errors import ExitCode, Finding, LlmtpError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+SCHEMA = 1
+_COLOURS = {"error": "31", "warning": "33", "info": "36", "ok": "32"}
+
+
+class Out:
+    """How one command speaks. `lines` is the form of a running server: one JSON object a line.
+
+    `has_separator` tells whether the command line has a bare `--`.
+    """
+
+    def __init__(
+        self,
+        command: str,
+        *,
+        as_json: bool = False,
+        lines: bool = False,
+        has_separator: bool = False,
+    ) -> None:
+        self.noticed: list[Finding] = []
+        self.command = command
+        self.has_separator = has_separator
+        self.as_json = as_json
+        self.lines = lines and as_json
+
+    def result(
+        self,
+        data: dict[str, Any],
+        findings: Iterable[Finding],
+        human: Callable[[Console], None],
+        exit_code: ExitCode = ExitCode.OK,
+    ) -> None:
+        """A command's answer, and what was noticed on the way."""
+        if not self.as_json:
+            human(console(sys.stdout))
+        for finding in findings:
+            self.finding(finding)
+        if self.as_json:
+            self.envelope(data, exit_code)
+
+    def finding(self, finding: Finding) -> None:
+        """One finding in words; JSON carries it in the envelope or the last line instead."""
+        if self.as_json:
+            self.noticed.append(finding)
+            return
+        seen = ""
+        if finding.expected or finding.observed:
+            parts = [
+                f"expected {finding.expected}" if finding.expected else "",
+                f"found {finding.observed}" if finding.observed else "",
+            ]
+            seen = f" ({', '.join(filter(None, parts))})"
+        fix = f"\n  {_dim('→')} {finding.fix}" if finding.fix else ""
+        self.say(f"{_paint(finding.level, finding.level + ':')} {finding.message}{seen}{fix}")
+
+    def failure(self, error: LlmtpError) -> None:
+        """The end of a command that cannot go on."""
+        self.fail(error.findings, error.exit_code)
+
+    def fail(self, findings: list[Finding], exit_code: ExitCode) -> None:
+        for finding in findings:
+            self.finding(finding)
+        if self.lines:
+            self.exit_line(exit_code)
+        elif self.as_json:
+            self.envelope({}, exit_code)
+
+    def exit_line(self, exit_code: ExitCode) -> None:
+        """The last line of a running server's JSON."""
+        self.line({"event": "exit", "at": time.time(), **self._ending(exit_code)})
+
+    def envelope(self, data: dict[str, Any], exit_code: ExitCode) -> None:
+        """The one object of every other command."""
+        body = {
+            "schema": SCHEMA,
+            "command": self.command,
+            "ok": exit_code == ExitCode.OK,
+            "data": data,
+        }
+        self.line(body | self._ending(exit_code))
+
+    def _ending(self, exit_code: ExitCode) -> dict[str, Any]:
+        findings = [finding.to_dict() for finding in self.noticed]
+        return {"exit_code": int(exit_code), "findings": findings}
+
+    def line(self, value: dict[str, Any]) -> None:
+        """One JSON object, at once."""
+        sys.stdout.write(json.dumps(value, ensure_ascii=False) + "\n")
+        sys.stdout.flush()
+
+    def data(self, text: str) -> None:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+
+    def say(self, text: str) -> None:
+        """Words for a person; nobody parses them."""
+        if not self.as_json:
+            sys.stderr.write(_encodable(text, sys.stderr) + "\n")
+            sys.stderr.flush()
+
+
+def console(stream: TextIO) -> Console:
+    """A Rich console that prints what it is given: no markup, emoji or guessed highlights."""
+    from rich.console import Console
+
+    return Console(file=stream, markup=False, emoji=False, highlight=False)
+
+
+def is_colourful(stream: TextIO) -> bool:
+    """NO_COLOR, then FORCE_COLOR, then whether somebody looks."""
+    if os.environ.get("NO_COLOR"):
+        return False
+    return bool(os.environ.get("FORCE_COLOR")) or stream.isatty()
+
+
+def _paint(level: str, text: str) -> str:
+    return f"\x1b[{_COLOURS[level]}m{text}\x1b[0m" if is_colourful(sys.stderr) else text
+
+
+def _dim(text: str) -> str:
+    return f"\x1b[2m{text}\x1b[0m" if is_colourful(sys.stderr) else text
+
+
+def _encodable(text: str, stream: TextIO) -> str:
+    encoding = stream.encoding or "ascii"
+    return text.encode(encoding, "replace").decode(encoding)

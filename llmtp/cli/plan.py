@@ -1,0 +1,68 @@
+"""`llmtp plan`: what run would do, and why."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from llmtp.cli.options import (
+    CtxOpt,
+    DraftOpt,
+    EngineOpt,
+    JsonOpt,
+    KvType,
+    KvTypeOpt,
+    MarginOpt,
+    ModelArg,
+    NMaxOpt,
+    ParallelOpt,
+    StrictOpt,
+)
+from llmtp.cli.output import Out
+
+VramOpt = Annotated[
+    str | None,
+    typer.Option(
+        "--vram", metavar="SIZE[,SIZE]", help="Plan for empty cards of this size instead of yours."
+    ),
+]
+BackendOpt = Annotated[
+    str | None,
+    typer.Option(
+        "--backend", metavar="NAME", help="Back end of --vram: cuda, vulkan, metal, rocm."
+    ),
+]
+
+
+def command(
+    ctx: typer.Context,
+    model: ModelArg,
+    draft: DraftOpt = "auto",
+    ctx_size: CtxOpt = "auto",
+    n_max: NMaxOpt = "auto",
+    kv_type: KvTypeOpt = KvType.f16,
+    parallel: ParallelOpt = 1,
+    margin: MarginOpt = None,
+    engine: EngineOpt = None,
+    strict: StrictOpt = False,
+    vram: VramOpt = None,
+    backend: BackendOpt = None,
+    _json: JsonOpt = False,
+) -> None:
+    """Show memory by part, context, n-max and the command, without starting anything."""
+    from llmtp import chain, launch
+    from llmtp.cli import wishes
+    from llmtp.cli.render import plans
+
+    out: Out = ctx.obj
+    prepared = chain.prepare(
+        model,
+        draft,
+        wishes.plan_wishes(ctx_size, n_max, draft, kv_type, parallel, margin, strict),
+        wishes.ANY_SERVING,
+        engine,
+        cards=wishes.imagined_cards(vram, backend),
+    )
+    data = launch.plan_data(prepared)
+    out.result(data, prepared.findings, lambda c: plans.render(c, prepared))

@@ -1,0 +1,1 @@
+"""What is drawn, with Rich: functions of results and nothing else."""

@@ -1,0 +1,181 @@
+"""The live view of a running server."""
+
+from __future__ import annotations
+
+import sys
+from types import TracebackType
+
+from rich.console import Group, RenderableType
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from llmtp.chain import Prepared
+from llmtp.cli.output import Out, console
+from llmtp.cli.views import describe
+from llmtp.errors import Finding
+from llmtp.launch import Event
+from llmtp.metrics.sampler import Sample
+from llmtp.plan.result import Plan
+from llmtp.units import format_bytes, format_count, format_duration, format_percent, format_rate
+
+_BAR = 10
+_LABEL = 9
+
+
+class LiveView:
+    """Redraws a few lines in place; what must stay is printed above them."""
+
+    def __init__(self, out: Out) -> None:
+        self._out = out
+        self._console = console(sys.stdout)
+        self._live = Live(console=self._console, auto_refresh=False, transient=True)
+        self._plan: Plan | None = None
+        self._url = ""
+        self._state = "starting"
+        self._last: tuple[Sample, float] | None = None
+
+    def __enter__(self) -> LiveView:
+        self._live.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._last is not None:
+            self._live.transient = False
+            self._draw(*self._last)
+        self._live.stop()
+
+    def prepared(self, prepared: Prepared) -> None:
+        self._plan = prepared.plan
+        for finding in prepared.findings:
+            self.finding(finding)
+
+    def event(self, event: Event) -> None:
+        match event.name:
+            case "ready":
+                self._url = f"{event.fields['url']}/v1"
+                self._state = "proving"
+            case "mtp":
+                self._state = "ready"
+            case "stopped":
+                self._state = "stopped"
+        text = describe(event)
+        if text and event.name != "stopped":
+            self._say(text)
+
+    def finding(self, finding: Finding) -> None:
+        self._out.finding(finding)
+
+    def loading(self, elapsed_s: float, loaded_bytes: int | None, total_bytes: int) -> None:
+        text = Text(f"loading  {elapsed_s:.1f} s")
+        if loaded_bytes is not None:
+            done = min(loaded_bytes, total_bytes)
+            text.append(f"  {bar(done / total_bytes, _BAR)}  ")
+            text.append(f"{format_bytes(done)} of {format_bytes(total_bytes)}")
+        self._live.update(text, refresh=True)
+
+    def sample(self, sample: Sample, uptime_s: float) -> None:
+        self._last = (sample, uptime_s)
+        self._draw(sample, uptime_s)
+
+    def _draw(self, sample: Sample, uptime_s: float) -> None:
+        if self._plan is None:
+            return
+        self._live.update(
+            panel(self._plan, sample, self._state, self._url, uptime_s, self._console.width),
+            refresh=True,
+        )
+
+    def _say(self, text: str) -> None:
+        self._console.print(text, soft_wrap=True)
+
+
+def panel(
+    plan: Plan, sample: Sample, state: str, url: str, uptime_s: float, width: int
+) -> RenderableType:
+    """Everything about a server in at most `width` columns."""
+    if state == "ready" and sample.busy_slots:
+        state = "busy"
+    rows = Table.grid(padding=(0, 1))
+    rows.add_column(width=_LABEL, style="dim")
+    rows.add_column(overflow="fold")
+    rows.add_row("model", _model(plan))
+    rows.add_row("context", _context(plan, sample))
+    rows.add_row("tokens/s", _speed(sample))
+    rows.add_row("drafts", _drafts(plan, sample))
+    if plan.mtp:
+        rows.add_row("position", _positions(sample, plan.n_max, width - _LABEL - 1))
+    rows.add_row("memory", _memory(plan, sample))
+    head = Text.assemble(
+        (f" {state} ", "black on green" if state != "stopped" else "reverse"),
+        f" {plan.name}  ",
+        (url, "underline"),
+        (f"  up {format_duration(uptime_s)}", "dim"),
+    )
+    return Group(Text(), head, rows)
+
+
+def bar(share: float, width: int) -> str:
+    """A bar of `width` cells; eighths of a cell are drawn."""
+    eighths = round(max(0.0, min(share, 1.0)) * width * 8)
+    full, rest = divmod(eighths, 8)
+    partial = " ▏▎▍▌▋▊▉"[rest] if rest else ""
+    return ("█" * full + partial).ljust(width, "·")
+
+
+def _model(plan: Plan) -> str:
+    draft = f" + {plan.draft.path.name}, n-max {plan.n_max}" if plan.draft else ", no drafter"
+    quant = f" ({plan.main.quant})" if plan.main.quant else ""
+    return f"{plan.main.path.name}{quant}{draft}"
+
+
+def _context(plan: Plan, sample: Sample) -> str:
+    used = sample.context_used or 0
+    slots = f" in {plan.parallel} slots" if plan.parallel > 1 else ""
+    return (
+        f"{bar(used / plan.ctx_size, _BAR)} {format_count(sample.context_used)} of "
+        f"{format_count(plan.ctx_size)}{slots}"
+    )
+
+
+def _speed(sample: Sample) -> str:
+    return (
+        f"{format_rate(sample.tokens_per_s)} now  {format_rate(sample.mean_tokens_per_s)} average  "
+        f"{format_rate(sample.prompt_tokens_per_s)} prompt"
+    )
+
+
+def _drafts(plan: Plan, sample: Sample) -> str:
+    requests = f"{format_count(sample.requests)} request{'s' if sample.requests != 1 else ''}"
+    if not plan.mtp:
+        return f"MTP off  {requests}"
+    length = sample.mean_accepted_length
+    return (
+        f"{format_percent(sample.acceptance)} accepted  "
+        f"{'-' if length is None else f'{length:.2f}'} tokens a step  {requests}"
+    )
+
+
+def _positions(sample: Sample, n_max: int, width: int) -> str:
+    """One bar a position, narrower where there are many."""
+    shares = sample.acceptance_per_position
+    if not shares:
+        return "no request yet" if not sample.requests else "not told by this build"
+    each = max(2, min(_BAR, width // max(len(shares), 1) - 9))
+    return "  ".join(
+        f"{i} {bar(share, each)} {format_percent(share)}"
+        for i, share in enumerate(shares[:n_max], 1)
+    )
+
+
+def _memory(plan: Plan, sample: Sample) -> str:
+    ram = f"RAM {format_bytes(sample.rss_bytes)}"
+    if sample.device_used_bytes is None or plan.device is None:
+        return ram
+    total = format_bytes(plan.device.total_bytes)
+    return f"{ram}  GPU {format_bytes(sample.device_used_bytes)} of {total}"

@@ -1,0 +1,105 @@
+"""`llmtp run`: the whole chain, in the foreground."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from llmtp.cli.options import (
+    ApiKeyFileOpt,
+    CtxOpt,
+    DraftOpt,
+    EngineOpt,
+    HostOpt,
+    JsonOpt,
+    KvType,
+    KvTypeOpt,
+    MakeKeyOpt,
+    MarginOpt,
+    ModelArg,
+    NMaxOpt,
+    ParallelOpt,
+    PortOpt,
+    StrictOpt,
+    TempOpt,
+)
+from llmtp.cli.output import Out
+from llmtp.errors import UsageError
+
+ExtraArg = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="[-- ENGINE ARGS]", help="Flags for llama-server, behind --."),
+]
+AskOpt = Annotated[
+    str | None,
+    typer.Option("--ask", metavar="TEXT", help="Answer once (- reads stdin), stop, and exit."),
+]
+DryRunOpt = Annotated[bool, typer.Option("--dry-run", help="Print the command and exit.")]
+NoLiveOpt = Annotated[bool, typer.Option("--no-live", help="Plain lines instead of a live view.")]
+
+
+def command(
+    ctx: typer.Context,
+    model: ModelArg,
+    extra: ExtraArg = None,
+    ask: AskOpt = None,
+    dry_run: DryRunOpt = False,
+    no_live: NoLiveOpt = False,
+    draft: DraftOpt = "auto",
+    ctx_size: CtxOpt = "auto",
+    n_max: NMaxOpt = "auto",
+    kv_type: KvTypeOpt = KvType.f16,
+    parallel: ParallelOpt = 1,
+    margin: MarginOpt = None,
+    engine: EngineOpt = None,
+    strict: StrictOpt = False,
+    host: HostOpt = "127.0.0.1",
+    port: PortOpt = None,
+    api_key_file: ApiKeyFileOpt = None,
+    make_key: MakeKeyOpt = False,
+    temp: TempOpt = None,
+    _json: JsonOpt = False,
+) -> None:
+    """Check, plan, start, prove and watch a server; Ctrl-C stops it."""
+    from llmtp import chain, launch
+    from llmtp.cli import once, views, wishes
+    from llmtp.server.signals import Signals
+
+    out: Out = ctx.obj
+    _only_behind_dashes(out, extra)
+    prompt = None if ask is None else once.read_prompt(ask)
+    wanted = wishes.plan_wishes(ctx_size, n_max, draft, kv_type, parallel, margin, strict)
+    serving = wishes.serving(host, port, api_key_file, make_key, temp)
+    signals = Signals()
+    signals.install()
+    view = views.choose(out, live=not no_live and sys.stdout.isatty(), once=ask is not None)
+    prepared = chain.prepare(
+        model,
+        draft,
+        wanted,
+        serving,
+        engine,
+        extra or (),
+        on_checked=lambda checked: view.event(launch.checked_event(checked)),
+    )
+    if dry_run:
+        once.show_command(out, prepared)
+        return
+    view.prepared(prepared)
+    if make_key:
+        out.say(f"clients need the key in {serving.api_key_file}")
+    with view, launch.launch(prepared, serving, signals, view) as running:
+        if prompt is None:
+            running.watch(view)
+        else:
+            once.answer(out, running, prompt, prepared)
+
+
+def _only_behind_dashes(out: Out, extra: list[str] | None) -> None:
+    if extra and not out.has_separator:
+        raise UsageError(
+            f"unexpected argument {extra[0]!r}",
+            expected="one MODEL; flags for llama-server stand behind --",
+        )

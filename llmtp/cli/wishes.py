@@ -1,0 +1,90 @@
+"""Option values to what the core takes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from llmtp.cli.options import KvType, parse_ctx, parse_n_max
+from llmtp.engine.command import Serving
+from llmtp.errors import UsageError
+from llmtp.machine.devices import Device
+from llmtp.plan.choose import Wishes
+from llmtp.ports import free_port, is_free
+from llmtp.server import access
+from llmtp.text import clean
+from llmtp.units import parse_size
+
+_BACKENDS = {"cuda": "CUDA", "vulkan": "Vulkan", "metal": "Metal", "rocm": "ROCm"}
+#: For a plan that nobody starts.
+ANY_SERVING = Serving("127.0.0.1", 8080)
+
+
+def plan_wishes(
+    ctx_size: str,
+    n_max: str,
+    draft: str,
+    kv_type: KvType,
+    parallel: int,
+    margin: str | None,
+    strict: bool,
+) -> Wishes:
+    """The planning options of a command."""
+    return Wishes(
+        ctx=parse_ctx(ctx_size),
+        n_max=parse_n_max(n_max),
+        kv_type=kv_type.value,
+        parallel=parallel,
+        margin=None if margin is None else parse_size(margin, "--margin"),
+        draft_is_wanted=draft not in ("auto", "off") or n_max not in ("auto", "off"),
+        strict=strict,
+    )
+
+
+def imagined_cards(vram: str | None, backend: str | None) -> list[Device] | None:
+    """Empty cards for `--vram 12GiB,12GiB --backend cuda`; None plans for the real ones."""
+    if vram is None:
+        if backend is not None:
+            raise UsageError("--backend goes with --vram", fix="add --vram 12GiB")
+        return None
+    name = backend or "cuda"
+    if name not in _BACKENDS:
+        raise UsageError(
+            f"--backend {clean(name, 40)!r} is not known", expected=", ".join(_BACKENDS)
+        )
+    cards = []
+    for index, text in enumerate(vram.split(",")):
+        size = parse_size(text, "--vram")
+        cards.append(
+            Device(
+                f"{_BACKENDS[name]}{index}", f"imagined card {index}", name, size, size, "--vram"
+            )
+        )
+    return cards
+
+
+def serving(
+    host: str, port: int | None, api_key_file: Path | None, make_key: bool, temp: float | None
+) -> Serving:
+    """Where to listen; raises UsageError for an open host without a key and for a taken port."""
+    if make_key and api_key_file is not None:
+        raise UsageError("--make-key and --api-key-file exclude each other", fix="use one of them")
+    file = access.make_key() if make_key else api_key_file
+    access.check_host(host, file)
+    if file is not None:
+        file = file.expanduser().resolve()
+        access.read_key(file)
+    if port is None:
+        try:
+            return Serving(host, free_port(host), file, temp)
+        except OSError as error:
+            raise UsageError(
+                f"nothing can listen on --host {clean(host, 60)}: {error.strerror}",
+                fix="leave out --host for 127.0.0.1",
+            ) from error
+    if not is_free(host, port):
+        raise UsageError(
+            f"port {port} on {clean(host, 60)} is taken, or not ours to open",
+            rule="port-taken",
+            fix="leave out --port for a free one, or use another",
+        )
+    return Serving(host, port, file, temp)
