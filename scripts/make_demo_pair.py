@@ -46,15 +46,6 @@ CHANNEL_TOKENS = ["<|channel>", "<channel|>"]
 TURN_TOKENS = ["<|turn>", "<turn|>"]
 NORMAL, UNKNOWN, CONTROL, USER_DEFINED, BYTE = 1, 2, 3, 4, 6
 
-WIDTH, DRAFT_WIDTH = 128, 96
-LAYERS = [True, True, True, True, True, False]  # sliding, five times, then full
-DRAFT_LAYERS = [True, True, True, False]
-HEADS = 4
-KV_HEADS_SLIDING, KV_HEADS_FULL = 2, 1
-HEAD_SLIDING, HEAD_FULL = 16, 32
-FEED_FORWARD = 96
-CONTEXT = 8192
-WINDOW = 512
 WRONG_SHARE = 0.25
 
 CHAT_TEMPLATE = (
@@ -80,6 +71,27 @@ def pieces(text: str) -> list[str]:
     if held:
         raise ValueError(f"the text ends in a repeated word: {held}")
     return out
+
+
+@dataclass(frozen=True)
+class Shape:
+    """Sizes of one pair; a drafter fits the main model of the same shape."""
+
+    width: int = 128
+    draft_width: int = 96
+    layers: tuple[bool, ...] = (True, True, True, True, True, False)  # sliding, then full
+    draft_layers: tuple[bool, ...] = (True, True, True, False)
+    heads: int = 4
+    kv_heads_sliding: int = 2
+    kv_heads_full: int = 1
+    head_sliding: int = 16
+    head_full: int = 32
+    feed_forward: int = 96
+    context: int = 8192
+    window: int = 512
+
+
+DEMO = Shape()
 
 
 @dataclass
@@ -205,9 +217,16 @@ class Writer:
 
 
 def add_common(
-    w: Writer, arch: str, vocabulary: Vocabulary, width: int, layers: list[bool]
+    w: Writer,
+    arch: str,
+    vocabulary: Vocabulary,
+    shape: Shape,
+    width: int,
+    layers: tuple[bool, ...],
 ) -> None:
-    kv_heads: list[object] = [KV_HEADS_SLIDING if s else KV_HEADS_FULL for s in layers]
+    kv_heads: list[object] = [
+        shape.kv_heads_sliding if sliding else shape.kv_heads_full for sliding in layers
+    ]
     w.add("general.architecture", STRING, arch)
     w.add("general.type", STRING, "model")
     w.add("general.name", STRING, "llmtp demo" + (" assistant" if "assistant" in arch else ""))
@@ -215,17 +234,17 @@ def add_common(
     w.add("general.file_type", U32, 0)
     for key, value in {
         "block_count": len(layers),
-        "context_length": CONTEXT,
+        "context_length": shape.context,
         "embedding_length": width,
-        "feed_forward_length": FEED_FORWARD,
-        "attention.head_count": HEADS,
-        "attention.key_length": HEAD_FULL,
-        "attention.value_length": HEAD_FULL,
-        "attention.key_length_swa": HEAD_SLIDING,
-        "attention.value_length_swa": HEAD_SLIDING,
-        "attention.sliding_window": WINDOW,
-        "rope.dimension_count": HEAD_FULL,
-        "rope.dimension_count_swa": HEAD_SLIDING,
+        "feed_forward_length": shape.feed_forward,
+        "attention.head_count": shape.heads,
+        "attention.key_length": shape.head_full,
+        "attention.value_length": shape.head_full,
+        "attention.key_length_swa": shape.head_sliding,
+        "attention.value_length_swa": shape.head_sliding,
+        "attention.sliding_window": shape.window,
+        "rope.dimension_count": shape.head_full,
+        "rope.dimension_count_swa": shape.head_sliding,
         "embedding_length_per_layer_input": 0,
     }.items():
         w.add(f"{arch}.{key}", U32, value)
@@ -253,82 +272,84 @@ def add_common(
     w.add("tokenizer.chat_template", STRING, CHAT_TEMPLATE)
 
 
-def add_layer(w: Writer, i: int, width: int, sliding: bool, keys: bool) -> None:
-    head = HEAD_SLIDING if sliding else HEAD_FULL
-    kv = head * (KV_HEADS_SLIDING if sliding else KV_HEADS_FULL)
+def add_layer(w: Writer, i: int, shape: Shape, width: int, sliding: bool, keys: bool) -> None:
+    head = shape.head_sliding if sliding else shape.head_full
+    kv = head * (shape.kv_heads_sliding if sliding else shape.kv_heads_full)
     at = f"blk.{i}"
     w.constant(f"{at}.attn_norm.weight", width, 1.0)
-    w.noise(f"{at}.attn_q.weight", width, head * HEADS)
+    w.noise(f"{at}.attn_q.weight", width, head * shape.heads)
     w.constant(f"{at}.attn_q_norm.weight", head, 1.0)
     if keys:
         w.noise(f"{at}.attn_k.weight", width, kv)
         w.constant(f"{at}.attn_k_norm.weight", head, 1.0)
         if sliding:
             w.noise(f"{at}.attn_v.weight", width, kv)
-    w.noise(f"{at}.attn_output.weight", head * HEADS, width)
+    w.noise(f"{at}.attn_output.weight", head * shape.heads, width)
     w.constant(f"{at}.post_attention_norm.weight", width, 0.0)
     w.constant(f"{at}.ffn_norm.weight", width, 1.0)
-    w.noise(f"{at}.ffn_gate.weight", width, FEED_FORWARD)
-    w.noise(f"{at}.ffn_up.weight", width, FEED_FORWARD)
-    w.noise(f"{at}.ffn_down.weight", FEED_FORWARD, width)
+    w.noise(f"{at}.ffn_gate.weight", width, shape.feed_forward)
+    w.noise(f"{at}.ffn_up.weight", width, shape.feed_forward)
+    w.noise(f"{at}.ffn_down.weight", shape.feed_forward, width)
     w.constant(f"{at}.post_ffw_norm.weight", width, 0.0)
     w.constant(f"{at}.layer_output_scale.weight", 1, 1.0)
 
 
-def add_rope(w: Writer) -> None:
-    rotated = HEAD_FULL // 8
-    values = array("f", [1.0] * rotated + [1e30] * (HEAD_FULL // 2 - rotated))
-    w.tensors.append(("rope_freqs.weight", (HEAD_FULL // 2,), values))
+def add_rope(w: Writer, shape: Shape) -> None:
+    rotated = shape.head_full // 8
+    values = array("f", [1.0] * rotated + [1e30] * (shape.head_full // 2 - rotated))
+    w.tensors.append(("rope_freqs.weight", (shape.head_full // 2,), values))
 
 
-def make_main(vocabulary: Vocabulary) -> Writer:
+def make_main(vocabulary: Vocabulary, shape: Shape = DEMO) -> Writer:
     w = Writer(seed=1)
     arch = "gemma4"
-    add_common(w, arch, vocabulary, WIDTH, LAYERS)
+    add_common(w, arch, vocabulary, shape, shape.width, shape.layers)
     w.add(f"{arch}.attention.shared_kv_layers", U32, 0)
     w.add(f"{arch}.final_logit_softcapping", F32, 30.0)
     leads_to: dict[int, list[int]] = {}
     for slot in range(len(vocabulary.words) + 1):
         leads_to.setdefault(vocabulary.follower(slot), []).append(slot)
     count = len(vocabulary.tokens)
-    w.one_hot("token_embd.weight", WIDTH, count, lambda token: [vocabulary.slot(token)])
-    # Normalised hidden states are 11 long (the root of WIDTH): 8 takes the logit past the cap.
-    w.one_hot("output.weight", WIDTH, count, lambda token: leads_to.get(token, []))
+    w.one_hot("token_embd.weight", shape.width, count, lambda token: [vocabulary.slot(token)])
+    # Normalised hidden states are 11 long (the root of the width): 8 takes the logit past the cap.
+    w.one_hot("output.weight", shape.width, count, lambda token: leads_to.get(token, []))
     w.tensors[-1] = (*w.tensors[-1][:2], array("f", (8 * x for x in w.tensors[-1][2])))
-    w.constant("output_norm.weight", WIDTH, 1.0)
-    add_rope(w)
-    for i, sliding in enumerate(LAYERS):
-        add_layer(w, i, WIDTH, sliding, keys=True)
+    w.constant("output_norm.weight", shape.width, 1.0)
+    add_rope(w, shape)
+    for i, sliding in enumerate(shape.layers):
+        add_layer(w, i, shape, shape.width, sliding, keys=True)
     return w
 
 
-def make_draft(vocabulary: Vocabulary) -> Writer:
+def make_draft(vocabulary: Vocabulary, shape: Shape = DEMO) -> Writer:
     w = Writer(seed=2)
     arch = "gemma4-assistant"
-    add_common(w, arch, vocabulary, DRAFT_WIDTH, DRAFT_LAYERS)
-    w.add(f"{arch}.attention.shared_kv_layers", U32, len(DRAFT_LAYERS))
-    w.add(f"{arch}.embedding_length_out", U32, WIDTH)
-    w.add(f"{arch}.nextn_predict_layers", U32, len(DRAFT_LAYERS))
+    add_common(w, arch, vocabulary, shape, shape.draft_width, shape.draft_layers)
+    w.add(f"{arch}.attention.shared_kv_layers", U32, len(shape.draft_layers))
+    w.add(f"{arch}.embedding_length_out", U32, shape.width)
+    w.add(f"{arch}.nextn_predict_layers", U32, len(shape.draft_layers))
     leads_to: dict[int, list[int]] = {}
     for slot in range(len(vocabulary.words) + 1):
         leads_to.setdefault(vocabulary.drafted(slot), []).append(slot)
     count = len(vocabulary.tokens)
-    w.one_hot("token_embd.weight", DRAFT_WIDTH, count, lambda token: leads_to.get(token, []))
-    w.constant("output_norm.weight", DRAFT_WIDTH, 1.0)
-    add_rope(w)
-    # Keeps the embedding half of (embedding, hidden state): one-hot slots fit in DRAFT_WIDTH.
-    w.one_hot("nextn.pre_projection.weight", 2 * WIDTH, DRAFT_WIDTH, lambda row: [row])
-    w.noise("nextn.post_projection.weight", DRAFT_WIDTH, WIDTH)
-    for i, sliding in enumerate(DRAFT_LAYERS):
-        add_layer(w, i, DRAFT_WIDTH, sliding, keys=False)
+    w.one_hot("token_embd.weight", shape.draft_width, count, lambda token: leads_to.get(token, []))
+    w.constant("output_norm.weight", shape.draft_width, 1.0)
+    add_rope(w, shape)
+    # Keeps the embedding half of (embedding, hidden state): one-hot slots fit in draft_width.
+    w.one_hot("nextn.pre_projection.weight", 2 * shape.width, shape.draft_width, lambda row: [row])
+    w.noise("nextn.post_projection.weight", shape.draft_width, shape.width)
+    for i, sliding in enumerate(shape.draft_layers):
+        add_layer(w, i, shape, shape.draft_width, sliding, keys=False)
     return w
 
 
 def make_pair(folder: Path) -> dict[str, object]:
     """Write demo.gguf and mtp-demo.gguf; return the text and counts that an engine must show."""
     vocabulary = Vocabulary(pieces(TEXT))
-    if len(vocabulary.words) >= DRAFT_WIDTH:
-        raise ValueError(f"{len(vocabulary.words)} words, but the drafter tells {DRAFT_WIDTH - 1}")
+    if len(vocabulary.words) >= DEMO.draft_width:
+        raise ValueError(
+            f"{len(vocabulary.words)} words, but the drafter tells {DEMO.draft_width - 1}"
+        )
     folder.mkdir(parents=True, exist_ok=True)
     make_main(vocabulary).write(folder / "demo.gguf")
     make_draft(vocabulary).write(folder / "mtp-demo.gguf")

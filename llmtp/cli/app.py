@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import os
 import sys
 import time
 import traceback
@@ -15,7 +14,7 @@ import typer
 from llmtp import __version__
 from llmtp.cli import check, plan
 from llmtp.cli import run as run_command
-from llmtp.cli.output import Out
+from llmtp.cli.output import Out, ReaderGoneError
 from llmtp.errors import ExitCode, Finding, LlmtpError, UsageError
 from llmtp.server.signals import Interrupted
 
@@ -51,9 +50,7 @@ def run(argv: Sequence[str]) -> int:
         code = ExitCode(interrupted.exit_code)
     except KeyboardInterrupt:
         code = ExitCode.INTERRUPTED
-    except BrokenPipeError:
-        # Whoever read our output has enough; Python must not flush into the closed pipe again.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except ReaderGoneError:
         return ExitCode.OK
     except Exception as error:  # noqa: BLE001 - the boundary: a bug is told and kept, not hidden
         out.fail([_bug(error)], ExitCode.BUG)

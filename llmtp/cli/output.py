@@ -18,6 +18,10 @@ SCHEMA = 1
 _COLOURS = {"error": "31", "warning": "33", "info": "36", "ok": "32"}
 
 
+class ReaderGoneError(Exception):
+    """Whoever read our stdout has enough, as `head` has. No failure."""
+
+
 class Out:
     """How one command speaks. `lines` is the form of a running server: one JSON object a line.
 
@@ -100,12 +104,17 @@ class Out:
 
     def line(self, value: dict[str, Any]) -> None:
         """One JSON object, at once."""
-        sys.stdout.write(json.dumps(value, ensure_ascii=False) + "\n")
-        sys.stdout.flush()
+        self.data(json.dumps(value) + "\n")
 
     def data(self, text: str) -> None:
-        sys.stdout.write(text)
-        sys.stdout.flush()
+        """Text on stdout, at once; raises ReaderGoneError when nobody reads it any more."""
+        try:
+            sys.stdout.write(_encodable(text, sys.stdout))
+            sys.stdout.flush()
+        except BrokenPipeError:
+            # Python must not flush into the closed pipe once more when it exits.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise ReaderGoneError from None
 
     def say(self, text: str) -> None:
         """Words for a person; nobody parses them."""

@@ -162,6 +162,13 @@ def _check_extra(
     for word in extra:
         if not _is_flag(word):
             continue
+        name, equals, value = word.partition("=")
+        if equals:
+            raise UsageError(
+                f"llama-server does not read {clean(word, 60)}",
+                rule="engine-args",
+                fix=f"write {clean(name, 60)} {clean(value, 60)}",
+            )
         flag = word.replace("_", "-")
         aliases = build.aliases(flag)
         if not aliases:
@@ -169,7 +176,7 @@ def _check_extra(
             raise UsageError(
                 f"this llama-server has no flag {clean(word, 60)}",
                 rule="engine-args",
-                fix=near or "see its --help; write FLAG VALUE, not FLAG=VALUE",
+                fix=near or "see what its --help offers",
             )
         if _KEY_IN_ARGV in aliases:
             raise UsageError(

@@ -1,0 +1,59 @@
+"""GGUF files that tests need: small, odd or deliberately broken."""
+
+from __future__ import annotations
+
+import struct
+from pathlib import Path
+
+from make_demo_pair import TEXT, Shape, Vocabulary, make_draft, make_main, pieces
+
+VALUE_LAYOUTS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q",
+                 12: "d"}  # fmt: skip
+
+
+def string(text: str | bytes) -> bytes:
+    raw = text.encode() if isinstance(text, str) else text
+    return struct.pack("<Q", len(raw)) + raw
+
+
+def entry(key: str, kind: int, payload: bytes) -> bytes:
+    return string(key) + struct.pack("<I", kind) + payload
+
+
+def text_entry(key: str, value: str) -> bytes:
+    return entry(key, 8, string(value))
+
+
+def gguf(
+    entries: list[bytes],
+    tensors: list[bytes] | None = None,
+    *,
+    version: int = 3,
+    n_keys: int | None = None,
+    n_tensors: int | None = None,
+    data: bytes = b"",
+) -> bytes:
+    """A file from raw entries; the counts can be made to lie."""
+    rows = tensors or []
+    head = b"GGUF" + struct.pack(
+        "<IQQ",
+        version,
+        len(rows) if n_tensors is None else n_tensors,
+        len(entries) if n_keys is None else n_keys,
+    )
+    body = head + b"".join(entries) + b"".join(rows)
+    return body + bytes(-len(body) % 32) + data if rows else body
+
+
+def tensor(name: str, shape: tuple[int, ...], kind: int = 0, offset: int = 0) -> bytes:
+    dims = struct.pack(f"<I{len(shape)}Q", len(shape), *shape)
+    return string(name) + dims + struct.pack("<IQ", kind, offset)
+
+
+def make_pair(folder: Path, main: Shape | None = None, draft: Shape | None = None) -> list[Path]:
+    """A main model and a drafter of any two shapes, real enough for the engine to load."""
+    vocabulary = Vocabulary(pieces(TEXT))
+    paths = [folder / "main.gguf", folder / "mtp-main.gguf"]
+    make_main(vocabulary, main or Shape()).write(paths[0])
+    make_draft(vocabulary, draft or main or Shape()).write(paths[1])
+    return paths

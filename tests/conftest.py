@@ -1,0 +1,57 @@
+"""Every test runs the installed llmtp in a child process, in a home of its own."""
+
+from __future__ import annotations
+
+import os
+import sysconfig
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+from harness import MARK, Cli
+
+ROOT = Path(__file__).resolve().parent.parent
+_SCRUBBED = ("LLAMA_", "HF_", "LLMTP_", "XDG_", "NO_COLOR", "FORCE_COLOR", "COLUMNS", "LINES")
+
+
+@pytest.fixture(scope="session")
+def shared_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What is learned of an engine is learned once for the whole suite."""
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture
+def cli(tmp_path: Path, shared_cache: Path) -> Iterator[Cli]:
+    """Runs llmtp; the test fails when anything that it started is still running at its end."""
+    mark = uuid.uuid4().hex
+    env = {k: v for k, v in os.environ.items() if not k.startswith(_SCRUBBED)}
+    if "LLMTP_ENGINE" in os.environ:
+        env["LLMTP_ENGINE"] = os.environ["LLMTP_ENGINE"]
+    home = tmp_path / "home"
+    home.mkdir()
+    env |= {
+        "HOME": str(home),
+        "XDG_CACHE_HOME": str(shared_cache),
+        "COLUMNS": "100",
+        "PYTHONWARNINGS": "error",
+        MARK: mark,
+    }
+    yield Cli(Path(sysconfig.get_path("scripts")) / "llmtp", env, tmp_path)
+    left = [p for p in psutil.process_iter() if _has_mark(p, mark)]
+    for process in left:
+        process.kill()
+    assert not left, f"left running: {left}"
+
+
+@pytest.fixture(scope="session")
+def demo() -> Path:
+    return ROOT / "profiles" / "demo"
+
+
+def _has_mark(process: psutil.Process, mark: str) -> bool:
+    try:
+        return process.environ().get(MARK) == mark and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.Error:
+        return False

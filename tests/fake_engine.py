@@ -1,0 +1,127 @@
+"""A program that stands for a llama-server that cannot be had: old, broken, or with a GPU.
+
+Made executable by the tests with a mode in its environment (FAKE_ENGINE), it answers `--help`,
+`--list-devices` and HTTP as the real one does, and fails as the real one fails.
+"""
+
+from __future__ import annotations
+
+import http.server
+import json
+import os
+import signal
+import subprocess
+import sys
+from typing import Any
+
+HELP = """----- common params -----
+-m,    --model FNAME                    model path to load
+-c,    --ctx-size N                     size of the prompt context
+-np,   --parallel N                     number of server slots
+-ub,   --ubatch-size N                  physical maximum batch size
+-ctk,  --cache-type-k TYPE              KV cache data type for K
+-ctv,  --cache-type-v TYPE              KV cache data type for V
+-dev,  --device <dev1,dev2,..>          devices to use for offloading
+--list-devices                          print list of available devices and exit
+-ngl,  --gpu-layers, --n-gpu-layers N   layers to store in VRAM
+--fit, -fit [on|off]                    adjust unset arguments
+--host HOST                             ip address to listen
+--port PORT                             port to listen
+--metrics                               enable prometheus compatible metrics endpoint
+--temp, --temperature N                 temperature
+--api-key-file FNAME                    path to file containing API keys
+--spec-draft-n-max N                    number of tokens to draft
+--spec-draft-device, -devd, --device-draft <dev1,dev2,..>
+                                        devices for the draft model
+--spec-draft-ngl, -ngld, --gpu-layers-draft, --n-gpu-layers-draft N
+                                        layers of the draft model in VRAM
+--spec-draft-model, -md, --model-draft FNAME
+                                        draft model for speculative decoding
+--spec-type none,draft-simple,draft-mtp,ngram-mod
+                                        types of speculative decoding to use
+"""
+DEVICES = """Available devices:
+  CUDA0: NVIDIA Imaginary 4090 (24564 MiB, 24000 MiB free)
+  BLAS: OpenBLAS (0 MiB, 0 MiB free)
+"""
+MODE = os.environ.get("FAKE_ENGINE", "ok")
+TIMINGS: dict[str, dict[str, int]] = {
+    "never-drafts": {"predicted_n": 18},
+    "never-hits": {"predicted_n": 18, "draft_n": 51, "draft_n_accepted": 0},
+}
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self) -> None:
+        if self.path == "/slots":
+            self.answer([{"id": 0, "speculative": MODE != "never-drafts", "id_task": 0}])
+        elif self.path == "/metrics":
+            self.answer("llamacpp:tokens_predicted_total 18\n")
+        else:
+            self.answer({"status": "ok"})
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        if MODE == "dies-at-request":
+            os.kill(os.getpid(), signal.SIGKILL)
+        good = {"predicted_n": 18, "draft_n": 20, "draft_n_accepted": 10}
+        self.answer({"content": "eighteen", "timings": TIMINGS.get(MODE, good)})
+
+    def answer(self, body: Any) -> None:
+        data = body.encode() if isinstance(body, str) else json.dumps(body).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+    def log_message(self, format: str, *args: Any) -> None:
+        pass
+
+
+def say(line: str) -> None:
+    sys.stderr.write(line + "\n")
+    sys.stderr.flush()
+
+
+def main() -> int:
+    argv = sys.argv[1:]
+    if MODE == "missing-library":
+        say("llama-server: error while loading shared libraries: libcudart.so.13: cannot open")
+        return 127
+    if "--help" in argv:
+        sys.stdout.write(HELP.replace(",draft-mtp", "") if MODE == "no-mtp" else HELP)
+        return 0
+    if "--list-devices" in argv:
+        sys.stdout.write(DEVICES if MODE == "gpu" else "Available devices:\n")
+        return 0
+    if MODE == "no-gemma4":
+        say("E error loading model: unknown model architecture: 'gemma4-assistant'")
+        return 1
+    if MODE == "illegal-instruction":
+        os.kill(os.getpid(), signal.SIGILL)
+    # From here on it is asked to serve; the demo pair of the first look is always served well.
+    real = argv[argv.index("--ctx-size") + 1] != "512"
+    if real and MODE == "out-of-memory":
+        say("E alloc_tensor_range: failed to allocate CUDA0 buffer of size 7203418112")
+        return 1
+    if real and MODE == "unknown-end":
+        say("0.01 E srv  load_model: the moon is in the wrong \x1b[31mphase")
+        return 3
+    if real and MODE == "ignores-term":
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        subprocess.Popen([sys.executable, "-c", "import signal; signal.pause()"])
+    if real and MODE == "floods":
+        for _ in range(200_000):
+            sys.stderr.write("0.00.001 I tokens and tokens and tokens\n")
+        sys.stderr.write("no newline " * 100_000)
+    port = int(argv[argv.index("--port") + 1])
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", port), Handler)
+    say(f"srv  llama_server: listening on http://127.0.0.1:{port}")
+    server.serve_forever()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

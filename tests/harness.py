@@ -1,0 +1,173 @@
+"""Running llmtp as a user does, and waiting for what it prints instead of sleeping."""
+
+from __future__ import annotations
+
+import json
+import queue
+import signal
+import subprocess
+import sys
+import threading
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+MARK = "LLMTP_TEST_MARK"
+WAIT_S = 60.0
+
+
+@dataclass(frozen=True)
+class Result:
+    code: int
+    stdout: str
+    stderr: str
+
+    @property
+    def json(self) -> dict[str, Any]:
+        """The one envelope on stdout."""
+        value = json.loads(self.stdout)
+        assert isinstance(value, dict)
+        return value
+
+    @property
+    def lines(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in self.stdout.splitlines()]
+
+
+class Running:
+    """A child whose output lines are read as they come."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self.process = process
+        self.seen: list[str] = []
+        self._lines: queue.Queue[str | None] = queue.Queue()
+        threading.Thread(target=self._read, daemon=True).start()
+
+    def wait_line(self, wanted: Callable[[str], bool]) -> str:
+        """The next line that is wanted; fails when the output ends or the time is up."""
+        while True:
+            line = self._lines.get(timeout=WAIT_S)
+            assert line is not None, f"output ended: {self.seen}"
+            if wanted(line):
+                return line
+
+    def wait_event(self, name: str) -> dict[str, Any]:
+        """The next JSON line of that event."""
+        line = self.wait_line(lambda text: json.loads(text).get("event") == name)
+        event = json.loads(line)
+        assert isinstance(event, dict)
+        return event
+
+    def interrupt(self, signum: int = signal.SIGINT) -> int:
+        self.process.send_signal(signum)
+        return self.process.wait(WAIT_S)
+
+    def rest(self) -> list[str]:
+        """All lines, once the output has ended."""
+        while self._lines.get(timeout=WAIT_S) is not None:
+            pass
+        return self.seen
+
+    def _read(self) -> None:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            self.seen.append(line.rstrip("\n"))
+            self._lines.put(line.rstrip("\n"))
+        self._lines.put(None)
+
+
+class Cli:
+    def __init__(self, program: Path, env: dict[str, str], folder: Path) -> None:
+        self.program = program
+        self.env = env
+        self.folder = folder
+
+    @property
+    def home(self) -> Path:
+        return Path(self.env["HOME"])
+
+    def __call__(
+        self, *args: str | Path, stdin: str = "", env: dict[str, str] | None = None
+    ) -> Result:
+        done = subprocess.run(
+            [str(self.program), *map(str, args)],
+            env=self.env | (env or {}),
+            cwd=self.folder,
+            input=stdin,
+            capture_output=True,
+            text=True,
+            timeout=WAIT_S,
+        )
+        return Result(done.returncode, done.stdout, done.stderr)
+
+    @contextmanager
+    def start(self, *args: str | Path, env: dict[str, str] | None = None) -> Iterator[Running]:
+        """Run in the background; it is killed at the end only if the test left it running."""
+        process = subprocess.Popen(
+            [str(self.program), *map(str, args)],
+            env=self.env | (env or {}),
+            cwd=self.folder,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        try:
+            yield Running(process)
+        finally:
+            if process.poll() is None:
+                process.send_signal(signal.SIGTERM)
+                process.wait(WAIT_S)
+            assert process.stdout is not None
+            process.stdout.close()
+
+
+def http(
+    url: str, body: dict[str, Any] | None = None, headers: dict[str, str] | None = None
+) -> tuple[dict[str, str], Any]:
+    """GET, or POST of JSON; headers of the answer in lower case, and its JSON."""
+    data = None if body is None else json.dumps(body).encode()
+    request = urllib.request.Request(url, data=data, headers=headers or {})
+    with urllib.request.urlopen(request, timeout=WAIT_S) as answer:
+        return {k.lower(): v for k, v in answer.headers.items()}, json.loads(answer.read())
+
+
+def chat(url: str, text: str = "hello", **options: Any) -> dict[str, Any]:
+    """One chat completion, as any OpenAI client would ask."""
+    body = {"messages": [{"role": "user", "content": text}], **options}
+    _, answer = http(f"{url}/v1/chat/completions", body)
+    assert isinstance(answer, dict)
+    return answer
+
+
+def alive(pid: int) -> bool:
+    """Is it running? A dead orphan that waits to be reaped is not."""
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def assert_one_clear_line(result: Result, code: int, *words: str) -> None:
+    """Its exit code, one error line with these words, no traceback, nothing on stdout."""
+    errors = [line for line in result.stderr.splitlines() if line.startswith("error:")]
+    assert (result.code, len(errors)) == (code, 1), (result.code, result.stderr)
+    for word in words:
+        assert word in result.stderr, result.stderr
+    assert "Traceback" not in result.stderr
+    assert result.stdout == ""
+
+
+def fake_engine(folder: Path) -> Path:
+    """A copy of the fake engine as a program of its own, so that nothing is known of it yet."""
+    program = folder / "fake" / "llama-server"
+    program.parent.mkdir(exist_ok=True)
+    source = Path(__file__).with_name("fake_engine.py").read_text(encoding="utf-8")
+    program.write_text(f"#!{sys.executable}\n{source}", encoding="utf-8")
+    program.chmod(0o755)
+    return program

@@ -1,0 +1,107 @@
+"""The lines of the house: who may import whom, and what a start may load."""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+from harness import Cli
+
+from llmtp.errors import ExitCode
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGE = ROOT / "llmtp"
+#: Data flows one way: a part imports only parts that stand before it.
+ORDER = ["errors", "units", "text", "paths", "ports", "yamlfile", "config", "profiles", "gguf",
+         "pairing", "hub", "machine", "plan", "engine", "server", "metrics", "chain", "launch",
+         "cli"]  # fmt: skip
+HEAVY = {"rich", "httpx", "psutil", "pynvml", "yaml", "asyncio", "importlib.metadata", "pydantic",
+         "llmtp.chain", "llmtp.plan", "llmtp.engine", "llmtp.gguf"}  # fmt: skip
+
+
+def imports(path: Path) -> set[str]:
+    """Modules of llmtp, typer and rich that a file imports anywhere in it."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            if node.module in ("llmtp", "llmtp.cli", "llmtp.plan", "llmtp.server"):
+                found.update(f"{node.module}.{alias.name}" for alias in node.names)
+            else:
+                found.add(node.module)
+    return found
+
+
+def part(path: Path) -> str:
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+FILES = [p for p in PACKAGE.rglob("*.py") if part(p) not in ("__init__", "__main__")]
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_arrows_point_one_way(path: Path) -> None:
+    mine = ORDER.index(part(path))
+    for module in imports(path):
+        name, _, rest = module.partition(".")
+        if name == "llmtp" and rest not in ("", "__version__"):
+            assert ORDER.index(rest.split(".")[0]) <= mine, module
+        elif name in ("typer", "rich"):
+            assert part(path) == "cli", module
+
+
+def test_every_part_has_its_place() -> None:
+    assert {part(p) for p in FILES} == set(ORDER)
+
+
+def test_help_loads_nothing_heavy() -> None:
+    code = (
+        "import sys, json; from llmtp.cli.app import run; run(['--help']); "
+        "print(json.dumps(sorted(sys.modules)))"
+    )
+    printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout
+    loaded = set(json.loads(printed.splitlines()[-1]))
+    assert "typer" in loaded
+    assert not loaded & HEAVY
+
+
+def test_the_readme_lists_every_exit_code() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    listed = {int(code) for code in re.findall(r"^\| (\d+) \|", text, re.MULTILINE)}
+    assert listed == {int(code) for code in ExitCode}
+
+
+def test_the_readme_shows_every_command(cli: Cli) -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    listing = cli("--help").stdout.split("Commands:")[1]
+    for name in re.findall(r"^  (\w+)", listing, re.MULTILINE):
+        assert f"`{name} " in text, name
+
+
+def test_a_wheel_carries_its_profiles(cli: Cli, tmp_path: Path) -> None:
+    subprocess.run(
+        [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation",
+         "--wheel-dir", str(tmp_path), str(ROOT)],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    (wheel,) = tmp_path.glob("llmtp-*.whl")
+    installed = tmp_path / "installed"
+    zipfile.ZipFile(wheel).extractall(installed)
+    code = f"import sys; sys.path.insert(0, {str(installed)!r}); "
+    code += "from llmtp.cli.app import run; sys.exit(run(['check', 'demo', '--json']))"
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", code],
+        env=cli.env,
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["data"]["main"]["path"].startswith(str(installed))

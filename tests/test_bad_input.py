@@ -1,0 +1,181 @@
+"""Every mistake gets one clear line, its own exit code, and leaves nothing running."""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+
+import pytest
+from harness import Cli, assert_one_clear_line
+
+
+def refuse(cli: Cli, code: int, words: str, *args: str | Path) -> None:
+    """`run` and, where it takes the same arguments, its JSON form fail alike."""
+    assert_one_clear_line(cli("run", *args, "--ask", "x"), code, words)
+    body = cli("run", *args, "--ask", "x", "--json").json
+    assert (body["exit_code"], body["ok"], body["command"]) == (code, False, "run")
+    assert words in str(body["findings"])
+    last = cli("run", *args, "--json").lines[-1]
+    assert (last["event"], last["exit_code"]) == ("exit", code)
+
+
+def test_swapped(cli: Cli, demo: Path) -> None:
+    refuse(cli, 3, "swapped", demo / "mtp-demo.gguf", "--draft", demo / "demo.gguf")
+
+
+def test_a_drafter_alone(cli: Cli, demo: Path) -> None:
+    refuse(cli, 3, "is an MTP drafter", demo / "mtp-demo.gguf")
+
+
+def test_a_main_model_as_drafter(cli: Cli, demo: Path) -> None:
+    refuse(cli, 3, "is a main model", demo / "demo.gguf", "--draft", demo / "demo.gguf")
+
+
+def test_another_architecture(cli: Cli, tmp_path: Path) -> None:
+    from builders import gguf, text_entry
+
+    (tmp_path / "m.gguf").write_bytes(gguf([text_entry("general.architecture", "qwen3")]))
+    refuse(cli, 3, "is a qwen3 model", tmp_path / "m.gguf")
+
+
+def test_a_safetensors_folder(cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "config.json").write_text("{}")
+    refuse(cli, 3, "safetensors", tmp_path / "model")
+
+
+def test_a_missing_file(cli: Cli, demo: Path) -> None:
+    refuse(cli, 8, "did you mean 'demo.gguf'", demo / "dem.gguf")
+
+
+def test_a_missing_drafter(cli: Cli, demo: Path) -> None:
+    refuse(cli, 8, "there is no file", "demo", "--draft", demo / "none.gguf")
+
+
+def test_no_drafter_anywhere(cli: Cli, demo: Path, tmp_path: Path) -> None:
+    alone = tmp_path / "alone.gguf"
+    alone.write_bytes((demo / "demo.gguf").read_bytes())
+    refuse(cli, 8, "--draft off", alone)
+    assert cli("run", alone, "--draft", "off", "--ask", "x").code == 0
+
+
+def test_an_empty_file(cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "m.gguf").touch()
+    refuse(cli, 5, "is empty", tmp_path / "m.gguf")
+
+
+def test_a_truncated_file(cli: Cli, demo: Path, tmp_path: Path) -> None:
+    whole = (demo / "demo.gguf").read_bytes()
+    for share in (3, 2):
+        (tmp_path / "m.gguf").write_bytes(whole[: len(whole) // share])
+        refuse(cli, 5, "bytes are missing", tmp_path / "m.gguf")
+
+
+def test_no_gguf_file(cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "m.gguf").write_bytes(b"\x1b[31mPK zip")
+    refuse(cli, 5, "not a usable GGUF file", tmp_path / "m.gguf")
+
+
+def test_a_directory(cli: Cli, tmp_path: Path) -> None:
+    refuse(cli, 5, "is a directory", tmp_path)
+
+
+def test_an_unknown_profile_offers_near_names(cli: Cli) -> None:
+    refuse(cli, 8, "did you mean 'demo'", "dmeo")
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("main: x.gguf\ndarft: y.gguf\n", "bad.yaml:2: darft: unknown field; did you mean 'draft'"),
+        ("main: x.gguf\n\nn_max: 99\n", "bad.yaml:3: n_max: is '99'"),
+        ("main: x.gguf\nn_max: yes\n", "bad.yaml:2: n_max"),
+        ("main: [x\n", "bad.yaml:2: not valid YAML"),
+        ("draft: y.gguf\n", "bad.yaml:1: main: is missing"),
+        ("- main\n", "bad.yaml:1: is list"),
+        ("main: !!python/object/apply:os.system [ls]\n", "bad.yaml:1: not valid YAML"),
+    ],
+)
+def test_an_invalid_profile_names_file_line_and_field(cli: Cli, content: str, words: str) -> None:
+    folder = cli.home / ".config" / "llmtp" / "profiles"
+    folder.mkdir(parents=True)
+    (folder / "bad.yaml").write_text(content, encoding="utf-8")
+    refuse(cli, 2, words, "bad")
+
+
+def test_an_invalid_config_names_file_line_and_field(cli: Cli) -> None:
+    cli.env.pop("LLMTP_ENGINE", None)
+    folder = cli.home / ".config" / "llmtp"
+    folder.mkdir(parents=True)
+    (folder / "config.yaml").write_text("# mine\nengin: x\n", encoding="utf-8")
+    refuse(cli, 2, "config.yaml:2: engin: unknown field; did you mean 'engine'", "demo")
+
+
+def test_a_taken_port(cli: Cli) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        refuse(cli, 2, "is taken", "demo", "--port", str(taken.getsockname()[1]))
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.7", "example.org"])
+def test_an_open_host_needs_a_key(cli: Cli, host: str) -> None:
+    refuse(cli, 2, "there is no key", "demo", "--host", host)
+
+
+def test_a_key_file_that_is_none(cli: Cli, tmp_path: Path) -> None:
+    refuse(cli, 2, "cannot be read", "demo", "--api-key-file", tmp_path / "none")
+    (tmp_path / "key").write_text("# only a comment\n")
+    refuse(cli, 2, "has no key", "demo", "--api-key-file", tmp_path / "key")
+
+
+@pytest.mark.parametrize("engine", ["/nowhere/llama-server", "/etc/passwd", "no-such-program"])
+def test_an_engine_that_is_no_program(cli: Cli, engine: str) -> None:
+    refuse(cli, 9, "is not an executable program", "demo", "--engine", engine)
+
+
+def test_an_engine_that_is_another_program(cli: Cli) -> None:
+    refuse(cli, 9, "is not a llama-server", "demo", "--engine", "/bin/ls")
+
+
+def test_a_model_that_is_larger_than_memory(cli: Cli) -> None:
+    refuse(cli, 4, "are missing", "demo", "--margin", "900TiB")
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("--ctx", "many"),
+        ("--ctx", "0"),
+        ("--ctx", "9999999"),
+        ("--n-max", "17"),
+        ("--n-max", "-1"),
+        ("--margin", "much"),
+        ("--parallel", "0"),
+        ("--kv-type", "q9"),
+        ("--port", "70000"),
+        ("--temp", "-1"),
+    ],
+)
+def test_impossible_values(cli: Cli, option: str, value: str) -> None:
+    result = cli("run", "demo", "--ask", "x", option, value, "--json")
+    assert (result.code, result.json["exit_code"]) == (2, 2)
+    assert result.stderr == ""
+
+
+def test_questions_that_are_none(cli: Cli) -> None:
+    assert_one_clear_line(cli("run", "demo", "--ask", " "), 2, "nothing to ask")
+    assert_one_clear_line(cli("run", "demo", "--ask", "-", stdin=""), 2, "nothing to ask")
+
+
+def test_a_prompt_that_does_not_fit(cli: Cli) -> None:
+    result = cli("run", "demo", "--ask", "-", "--ctx", "256", stdin="many words " * 500)
+    assert_one_clear_line(result, 2, "refuses the prompt")
+
+
+def test_words_that_nobody_asked_for(cli: Cli) -> None:
+    assert_one_clear_line(cli("run", "demo", "surplus"), 2, "unexpected argument 'surplus'")
+
+
+def test_hub_references_say_what_to_do(cli: Cli) -> None:
+    refuse(cli, 2, "cannot be downloaded", "hf:owner/repo:Q4_K_M")

@@ -1,0 +1,97 @@
+"""The memory model against what the real engine says that it allocates."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from builders import make_pair
+from harness import Cli
+from make_demo_pair import DEMO, Shape
+
+from llmtp.gguf.facts import ModelFacts, read_facts
+from llmtp.gguf.files import open_model
+from llmtp.plan import memory
+from llmtp.plan.memory import Settings
+from llmtp.units import MiB
+
+KV_LINE = re.compile(r"llama_kv_cache: size = +([\d.]+) MiB")
+SHAPES = {
+    "demo": DEMO,
+    "wide": replace(DEMO, kv_heads_sliding=4, kv_heads_full=2, head_full=64, head_sliding=32),
+    "narrow window": replace(DEMO, window=64),
+}
+CASES = [
+    ("demo", Settings(4096)),
+    ("demo", Settings(8192, parallel=3)),
+    ("demo", Settings(1000, parallel=2)),
+    ("wide", Settings(8192, kv_type="q8_0")),
+    ("wide", Settings(5000, parallel=4, kv_type="f32")),
+    ("narrow window", Settings(2048, kv_type="bf16")),
+]
+
+
+@pytest.mark.parametrize(("shape", "settings"), CASES)
+def test_kv_is_what_the_engine_allocates(
+    cli: Cli, tmp_path: Path, shape: str, settings: Settings
+) -> None:
+    main, _ = make_pair(tmp_path, SHAPES[shape])
+    options = ["--ctx", str(settings.ctx_size), "--parallel", str(settings.parallel)]
+    options += ["--kv-type", settings.kv_type, "--n-max", "1"]
+    with cli.start("run", main, "--json", *options) as running:
+        log = Path(running.wait_event("starting")["log"])
+        running.wait_event("mtp")
+        assert running.interrupt() == 130
+    sizes = [float(size) for size in KV_LINE.findall(log.read_text(encoding="utf-8"))]
+    # Rounded to 0.01 MiB each: full and sliding of the main model. The drafter's two lines
+    # name the same memory, which it shares.
+    assert len(sizes) == 4
+    expected = memory.kv_bytes(read_facts(open_model(main)).shape, settings)
+    assert sum(sizes[:2]) * MiB == pytest.approx(expected, abs=0.02 * MiB)
+
+
+def facts_of(tmp_path: Path, shape: Shape | None = None) -> tuple[ModelFacts, ModelFacts]:
+    main, draft = make_pair(tmp_path, shape)
+    return read_facts(open_model(main)), read_facts(open_model(draft))
+
+
+def test_shared_layers_have_no_kv_and_12b_is_right(tmp_path: Path) -> None:
+    """2,528 MiB at 128k is what llama-server logged for the 12B's shape; E4B's shape halves it."""
+    main, _ = facts_of(tmp_path)
+    pattern = ((True,) * 5 + (False,)) * 8
+    shape = replace(
+        main.shape,
+        n_layers=48,
+        sliding=pattern,
+        kv_heads=tuple(8 if sliding else 1 for sliding in pattern),
+        head_full=512,
+        value_full=512,
+        head_sliding=256,
+        value_sliding=256,
+        window=1024,
+    )
+    assert memory.kv_bytes(shape, Settings(131072)) == 2528 * MiB
+    assert memory.kv_bytes(replace(shape, shared_kv_layers=24), Settings(131072)) == 1264 * MiB
+
+
+def test_on_a_device_token_embeddings_stay_in_ram(tmp_path: Path) -> None:
+    main, draft = facts_of(tmp_path)
+    settings = Settings(4096)
+    tensors = main.tensor_bytes
+    assert memory.on_device(main, draft, settings, "cuda").weights == tensors.total - (
+        tensors.token_embd
+    )
+    assert memory.beside_device(main, draft, settings).weights == tensors.token_embd
+    # Tied: without an output matrix the device gets a copy of the embeddings.
+    tied = replace(main, tensor_bytes=replace(tensors, output=0))
+    assert memory.on_device(tied, draft, settings, "cuda").weights == tied.tensor_bytes.total
+
+
+def test_without_the_drafter_it_costs_nothing(tmp_path: Path) -> None:
+    main, draft = facts_of(tmp_path)
+    on, off = Settings(4096), Settings(4096, draft=False)
+    assert memory.on_host(main, draft, off).draft == 0
+    assert memory.on_host(main, draft, on).draft > draft.tensor_bytes.total
+    assert memory.on_host(main, draft, on).kv == memory.on_host(main, draft, off).kv

@@ -1,0 +1,141 @@
+"""The choice of place, context and n-max, on machines that are only described."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from llmtp.errors import DoesNotFitError, UsageError
+from llmtp.gguf.facts import ModelFacts, TensorBytes, TextModel, read_facts
+from llmtp.gguf.files import open_model
+from llmtp.hub.reference import Reference
+from llmtp.machine.devices import Device, Host, Machine
+from llmtp.plan.choose import Wishes, make_plan
+from llmtp.units import GiB, MiB
+
+
+def real_size(demo: Path) -> Reference:
+    """A pair of the 12B's weight and shape, without its gigabytes."""
+    main = read_facts(open_model(demo / "demo.gguf"))
+    draft = read_facts(open_model(demo / "mtp-demo.gguf"))
+    pattern = ((True,) * 5 + (False,)) * 8
+    shape = replace(
+        main.shape, n_layers=48, sliding=pattern, width=3840, feed_forward=15360, window=1024,
+        kv_heads=tuple(8 if s else 1 for s in pattern), head_full=512, value_full=512,
+        head_sliding=256, value_sliding=256, context_train=262144,
+    )  # fmt: skip
+    small = replace(
+        draft.shape, width=1024, feed_forward=8192, target_width=3840, context_train=131072
+    )
+    return Reference(
+        "12b",
+        _sized(main, TensorBytes(0, 0, 0, 0, 6870 * MiB), shape=shape),
+        _sized(draft, TensorBytes(272 * MiB, 0, 0, 0, 156 * MiB), shape=small),
+        None,
+    )
+
+
+def _sized(facts: ModelFacts, tensors: TensorBytes, shape: TextModel) -> ModelFacts:
+    return replace(facts, tensor_bytes=tensors, vocabulary_size=262144, text=shape)
+
+
+def machine(*free_mib: int, ram_gib: float = 32) -> Machine:
+    cards = tuple(
+        Device(f"CUDA{i}", f"card {i}", "cuda", 24 * GiB, mib * MiB, "NVML")
+        for i, mib in enumerate(free_mib)
+    )
+    host = Host("cpu", 8, int(ram_gib * GiB), int(ram_gib * GiB), "operating system")
+    return Machine(host, cards)
+
+
+def test_a_roomy_card_gets_everything_and_32k(demo: Path) -> None:
+    plan = make_plan(real_size(demo), machine(24000), Wishes())
+    assert (plan.ctx_size, plan.n_max, plan.gpu_layers) == (32768, 3, 49)
+    assert plan.device is not None
+    assert plan.device.id == "CUDA0"
+    assert plan.findings == ()
+
+
+def test_context_shrinks_before_mtp_goes(demo: Path) -> None:
+    plan = make_plan(real_size(demo), machine(9000), Wishes())
+    assert 8192 <= plan.ctx_size < 32768
+    assert plan.mtp
+    assert plan.devices[0].parts.total + 256 * MiB <= 9000 * MiB
+    # One step more would not have fitted.
+    larger = Wishes(ctx=plan.ctx_size + 256, draft_is_wanted=True, strict=True)
+    with pytest.raises(DoesNotFitError):
+        make_plan(real_size(demo), machine(9000, ram_gib=1), larger)
+
+
+def test_mtp_goes_before_the_gpu_and_it_is_said(demo: Path) -> None:
+    plan = make_plan(real_size(demo), machine(8600), Wishes())
+    assert (plan.n_max, plan.draft) == (0, None)
+    assert plan.device is not None
+    assert [f.rule for f in plan.findings] == ["step-down-mtp"]
+
+
+def test_mtp_that_was_asked_for_stays(demo: Path) -> None:
+    plan = make_plan(real_size(demo), machine(8600), Wishes(n_max=3, draft_is_wanted=True))
+    assert (plan.n_max, plan.device, plan.gpu_layers) == (3, None, 0)
+    assert [f.rule for f in plan.findings] == ["step-down-place"]
+
+
+def test_strict_gives_up_nothing(demo: Path) -> None:
+    with pytest.raises(DoesNotFitError, match="missing"):
+        make_plan(real_size(demo), machine(9000), Wishes(strict=True))
+
+
+def test_the_freest_card_is_used(demo: Path) -> None:
+    plan = make_plan(real_size(demo), machine(4000, 20000, 12000), Wishes())
+    assert plan.device is not None
+    assert plan.device.id == "CUDA1"
+    assert [usage.parts.total > 0 for usage in plan.devices] == [False, True, False]
+
+
+def test_max_is_the_largest_that_fits(demo: Path) -> None:
+    assert make_plan(real_size(demo), machine(24000), Wishes(ctx="max")).ctx_size == 262144
+    plan = make_plan(real_size(demo), machine(10000), Wishes(ctx="max", draft_is_wanted=True))
+    assert 32768 < plan.ctx_size < 262144
+
+
+def test_slots_share_the_context(demo: Path) -> None:
+    plan = make_plan(real_size(demo), machine(24000), Wishes(parallel=4))
+    assert plan.to_dict()["ctx_per_slot"] * 4 == plan.ctx_size == 32768
+
+
+def test_nothing_fits_says_how_much_is_missing_and_the_ways_out(demo: Path) -> None:
+    ref = real_size(demo)
+    with pytest.raises(DoesNotFitError) as caught:
+        make_plan(ref, machine(9000, ram_gib=4), Wishes(ctx=131072, draft_is_wanted=True))
+    finding = caught.value.findings[0]
+    assert "MiB are missing" in finding.message or "GiB are missing" in finding.message
+    assert finding.fix is not None
+    assert "--ctx 8192" in finding.fix
+
+
+def test_unknown_memory_is_not_used(demo: Path) -> None:
+    unknown = replace(machine(24000).devices[0], free_bytes=None)
+    software = replace(machine(24000).devices[0], name="llvmpipe (LLVM 15)")
+    host = machine().host
+    plan = make_plan(real_size(demo), Machine(host, (unknown, software)), Wishes())
+    assert plan.device is None
+
+
+@pytest.mark.parametrize(
+    "wishes", [Wishes(ctx=1 << 20), Wishes(parallel=0), Wishes(parallel=65), Wishes(n_max=3)]
+)
+def test_impossible_wishes_are_usage_errors(demo: Path, wishes: Wishes) -> None:
+    ref = real_size(demo)
+    if wishes.n_max:
+        ref = replace(ref, draft=None)
+    with pytest.raises(UsageError):
+        make_plan(ref, machine(24000), wishes)
+
+
+@pytest.mark.parametrize(("ram_gib", "most"), [(64, 8 * GiB), (4, 3 * GiB), (1.7, 300 * MiB)])
+def test_the_prompt_cache_never_takes_the_last_ram(demo: Path, ram_gib: float, most: int) -> None:
+    plan = make_plan(real_size(demo), machine(24000, ram_gib=ram_gib), Wishes())
+    assert 0 < plan.prompt_cache_bytes <= most
+    assert plan.host_parts.total + plan.prompt_cache_bytes + GiB <= ram_gib * GiB

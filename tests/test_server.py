@@ -1,0 +1,110 @@
+"""Servers that fail, or behave badly: told in one line, and nothing of them is left."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+import psutil
+import pytest
+from harness import Cli, alive, assert_one_clear_line, fake_engine
+
+from llmtp.server.failure import explain, is_telling
+
+NORMAL = "0.01 E llama_init_from_model: Gemma4Assistant requires ctx_other to be set (this warning"
+
+
+@pytest.mark.parametrize(
+    ("mode", "code", "words"),
+    [
+        ("out-of-memory", 6, "it ran out of memory"),
+        ("unknown-end", 6, "it ended with code 3: srv  load_model: the moon is in the wrong �[31m"),
+        ("never-drafts", 10, "the server drafts nothing: its slots are not set up for drafting"),
+        ("dies-at-request", 6, "it was killed by the system"),
+    ],
+)
+def test_a_server_that_fails_is_named(
+    cli: Cli, tmp_path: Path, mode: str, code: int, words: str
+) -> None:
+    options = ["run", "demo", "--ask", "x", "--engine", str(fake_engine(tmp_path))]
+    assert_one_clear_line(cli(*options, env={"FAKE_ENGINE": mode}), code, words)
+
+
+def test_a_drafter_that_never_hits_is_a_warning(cli: Cli, tmp_path: Path) -> None:
+    program = fake_engine(tmp_path)
+    with cli.start(
+        "run", "demo", "--json", "--engine", program, env={"FAKE_ENGINE": "never-hits"}
+    ) as running:
+        mtp = running.wait_event("mtp")
+        running.interrupt()
+    assert (mtp["drafted"], mtp["accepted"]) == (51, 0)
+    assert [f["rule"] for f in mtp["findings"]] == ["mtp-never-hits"]
+
+
+def test_a_server_that_ignores_term_is_killed_with_its_children(cli: Cli, tmp_path: Path) -> None:
+    program = fake_engine(tmp_path)
+    with cli.start(
+        "run", "demo", "--json", "--engine", program, env={"FAKE_ENGINE": "ignores-term"}
+    ) as running:
+        pid = running.wait_event("ready")["pid"]
+        group = [pid, *(child.pid for child in psutil.Process(pid).children(recursive=True))]
+        assert len(group) == 2
+        running.process.send_signal(signal.SIGINT)
+        assert running.interrupt() == 130
+    assert not any(alive(pid) for pid in group)
+
+
+def test_a_flood_of_output_does_not_stop_the_start(cli: Cli, tmp_path: Path) -> None:
+    program = fake_engine(tmp_path)
+    with cli.start(
+        "run", "demo", "--json", "--engine", program, env={"FAKE_ENGINE": "floods"}
+    ) as running:
+        running.wait_event("ready")
+        assert running.interrupt(signal.SIGTERM) == 143
+
+
+def test_a_server_that_dies_is_exit_7(cli: Cli) -> None:
+    with cli.start("run", "demo", "--json") as running:
+        pid = running.wait_event("ready")["pid"]
+        running.wait_event("sample")
+        os.kill(pid, signal.SIGKILL)
+        assert running.process.wait(60) == 7
+        last = running.wait_event("exit")
+    assert last["exit_code"] == 7
+    assert "killed by the system" in last["findings"][0]["message"]
+
+
+def test_logs_that_cannot_be_written_do_not_stop_the_server(cli: Cli, tmp_path: Path) -> None:
+    blocked = tmp_path / "blocked"
+    blocked.write_text("a file where the folder should be")
+    result = cli("run", "demo", "--ask", "x", env={"XDG_STATE_HOME": str(blocked)})
+    assert result.code == 0
+
+
+def test_old_logs_are_removed(cli: Cli) -> None:
+    folder = cli.home / ".local/state/llmtp/logs"
+    folder.mkdir(parents=True)
+    for i in range(25):
+        (folder / f"old-{i}.log").touch()
+    assert cli("run", "demo", "--ask", "x").code == 0
+    assert len(list(folder.glob("*.log"))) == 20
+
+
+@pytest.mark.parametrize("count", [5])
+def test_starts_and_stops_leave_nothing(cli: Cli, count: int) -> None:
+    for _ in range(count):
+        assert cli("run", "demo", "--ask", "x").code == 0
+
+
+def test_causes_are_read_from_what_engines_print() -> None:
+    bind = "0.1 E srv  start: couldn't bind HTTP server socket, hostname: 127.0.0.1, port: 1"
+    asserted = "/src/ggml.c:3282: GGML_ASSERT(ggml_can_mul_mat(a, b)) failed"
+    vulkan = "ggml_vulkan: Device memory allocation of size 1 failed. ErrorOutOfDeviceMemory"
+    assert explain(1, [bind]).message == "the port was taken"
+    assert explain(-signal.SIGABRT, [asserted]).message == "it aborted on an assertion"
+    assert explain(1, [vulkan]).message == "it ran out of memory"
+    assert explain(-signal.SIGILL, []).message.startswith("it was built for another CPU")
+    assert explain(-signal.SIGSEGV, [NORMAL]).message == "it ended by SIGSEGV"
+    assert explain(None, []).message == "it does not answer"
+    assert not is_telling(NORMAL)
