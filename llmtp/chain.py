@@ -1,27 +1,20 @@
-"""The chain that `run`, `plan` and `check` share: reference, verdict, machine, plan, command."""
+"""The chain that `run` and `plan` share: verdict, machine, engine, plan, command."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from llmtp.engine.command import Command, Serving, build_command
 from llmtp.engine.find import Engine, find_engine
 from llmtp.errors import Finding, PairRejectedError
-from llmtp.hub.reference import Reference, resolve
+from llmtp.hub.reference import Reference
 from llmtp.machine.detect import detect
 from llmtp.machine.devices import Device, Machine
-from llmtp.pairing import check_main, check_pair, is_compatible
 from llmtp.plan.choose import Wishes, make_plan
 from llmtp.plan.result import Plan
-
-
-@dataclass(frozen=True, slots=True)
-class Checked:
-    """A resolved model with the verdict on its pair."""
-
-    reference: Reference
-    findings: tuple[Finding, ...]
+from llmtp.verdict import Checked, check
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,13 +27,10 @@ class Prepared:
     command: Command
     findings: tuple[Finding, ...]
 
-
-def check(model: str, draft: str) -> Checked:
-    """Find the files of MODEL and judge the pair; a rejected pair is not raised here."""
-    reference = resolve(model, draft)
-    if reference.draft is None:
-        return Checked(reference, tuple(check_main(reference.main)))
-    return Checked(reference, tuple(check_pair(reference.main, reference.draft)))
+    def to_dict(self) -> dict[str, Any]:
+        """The `data` of `plan --json`."""
+        command = self.command
+        return self.plan.to_dict() | {"argv": list(command.argv), "env": dict(command.env)}
 
 
 def prepare(
@@ -59,7 +49,7 @@ def prepare(
     first link that fails.
     """
     checked = check(model, draft)
-    if not is_compatible(list(checked.findings)):
+    if not checked.compatible:
         raise PairRejectedError.from_findings(checked.findings)
     on_checked(checked)
     found = find_engine(engine)

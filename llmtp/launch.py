@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from llmtp.chain import Checked, Prepared
+from llmtp.chain import Prepared
 from llmtp.engine.command import Serving
 from llmtp.errors import EngineUnreachableError, Finding
 from llmtp.machine.host import ProcessMeter
@@ -18,6 +18,7 @@ from llmtp.server.answer import Answer, stream_answer
 from llmtp.server.proof import Proof
 from llmtp.server.session import Session
 from llmtp.server.signals import Signals
+from llmtp.verdict import Checked
 
 SAMPLE_EVERY_S = 1.0
 
@@ -131,27 +132,13 @@ def _mtp_event(proof: Proof | None) -> Event:
 
 def checked_event(checked: Checked) -> Event:
     """The pair that passed its check."""
-    main, draft = checked.reference.main, checked.reference.draft
-    return Event(
-        "checked",
-        {
-            "main": main.to_dict(),
-            "draft": draft.to_dict() if draft else None,
-            "compatible": True,
-        },
-    )
+    return Event("checked", checked.to_dict())
 
 
 def planned_event(prepared: Prepared) -> Event:
     """The plan that will be started."""
     findings = [finding.to_dict() for finding in prepared.findings]
-    return Event("planned", plan_data(prepared) | {"findings": findings})
-
-
-def plan_data(prepared: Prepared) -> dict[str, Any]:
-    """The `data` of `plan --json`."""
-    command = prepared.command
-    return prepared.plan.to_dict() | {"argv": list(command.argv), "env": dict(command.env)}
+    return Event("planned", prepared.to_dict() | {"findings": findings})
 
 
 def _device_meter(plan: Plan) -> Callable[[], int | None]:

@@ -62,8 +62,9 @@ def load(path: Path) -> YamlFile:
     """Read a mapping; raises UsageError that names the line of the mistake."""
     try:
         text = path.read_text(encoding="utf-8")
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
-        values = yaml.safe_load(text)
+        loader = yaml.SafeLoader(text)
+        node = loader.get_single_node()
+        values = None if node is None else loader.construct_document(node)
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"{path}: cannot be read: {error}", rule="yaml") from error
     except yaml.MarkedYAMLError as error:

@@ -19,10 +19,10 @@ ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "llmtp"
 #: Data flows one way: a part imports only parts that stand before it.
 ORDER = ["errors", "units", "text", "paths", "ports", "yamlfile", "config", "profiles", "gguf",
-         "pairing", "hub", "machine", "plan", "engine", "server", "metrics", "chain", "launch",
-         "cli"]  # fmt: skip
+         "pairing", "hub", "machine", "plan", "engine", "server", "metrics", "verdict", "chain",
+         "launch", "cli"]  # fmt: skip
 HEAVY = {"rich", "httpx", "psutil", "pynvml", "yaml", "asyncio", "importlib.metadata", "pydantic",
-         "llmtp.chain", "llmtp.plan", "llmtp.engine", "llmtp.gguf"}  # fmt: skip
+         "llmtp.chain", "llmtp.verdict", "llmtp.plan", "llmtp.engine", "llmtp.gguf"}  # fmt: skip
 
 
 def imports(path: Path) -> set[str]:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import contextlib
 import io
 import sys
-import time
-import traceback
 from collections.abc import Sequence
 
 import typer
@@ -94,6 +92,9 @@ def _out_for(argv: Sequence[str]) -> Out:
 
 def _bug(error: Exception) -> Finding:
     """Keep the traceback in the log and say where; without a log it goes to stderr."""
+    import time
+    import traceback
+
     from llmtp import paths
 
     trace = "".join(traceback.format_exception(error))

@@ -21,14 +21,11 @@ def command(
     _json: JsonOpt = False,
 ) -> None:
     """Do these two files belong together? Known from their headers."""
-    from llmtp import chain
     from llmtp.cli.render import checks
-    from llmtp.pairing import is_compatible
+    from llmtp.verdict import check
 
     out: Out = ctx.obj
-    checked = chain.check(model, draft or "auto")
-    compatible = is_compatible(list(checked.findings))
-    code = ExitCode.OK if compatible else ExitCode.PAIR_REJECTED
-    data = checks.to_data(checked, compatible)
-    out.result(data, checked.findings, lambda c: checks.render(c, checked, compatible), code)
+    checked = check(model, draft or "auto")
+    code = ExitCode.OK if checked.compatible else ExitCode.PAIR_REJECTED
+    out.result(checked.to_dict(), checked.findings, lambda c: checks.render(c, checked), code)
     raise typer.Exit(code)

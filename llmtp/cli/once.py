@@ -7,7 +7,7 @@ import sys
 from llmtp.chain import Prepared
 from llmtp.cli.output import Out
 from llmtp.errors import ExitCode, UsageError
-from llmtp.launch import Running, plan_data
+from llmtp.launch import Running
 from llmtp.units import format_count, format_percent, format_rate
 
 
@@ -24,7 +24,7 @@ def show_command(out: Out, prepared: Prepared) -> None:
     for finding in prepared.findings:
         out.finding(finding)
     if out.as_json:
-        out.envelope(plan_data(prepared), ExitCode.OK)
+        out.envelope(prepared.to_dict(), ExitCode.OK)
     else:
         out.data(prepared.command.shell_line() + "\n")
 

@@ -51,7 +51,7 @@ def command(
     _json: JsonOpt = False,
 ) -> None:
     """Show memory by part, context, n-max and the command, without starting anything."""
-    from llmtp import chain, launch
+    from llmtp import chain
     from llmtp.cli import wishes
     from llmtp.cli.render import plans
 
@@ -64,5 +64,4 @@ def command(
         engine,
         cards=wishes.imagined_cards(vram, backend),
     )
-    data = launch.plan_data(prepared)
-    out.result(data, prepared.findings, lambda c: plans.render(c, prepared))
+    out.result(prepared.to_dict(), prepared.findings, lambda c: plans.render(c, prepared))

@@ -2,13 +2,27 @@
 
 from __future__ import annotations
 
-from llmtp.machine.devices import Machine, merge_devices, parse_list_devices
+import ctypes
+import sys
+
+from llmtp.machine.devices import Device, Machine, merge_devices, parse_list_devices
 
 
 def detect(list_devices_output: str) -> Machine:
     """The machine as seen now, with the devices that the engine named in its `--list-devices`."""
     from llmtp.machine.host import read_host
+
+    devices = merge_devices(parse_list_devices(list_devices_output), _nvidia_devices())
+    return Machine(read_host(), devices)
+
+
+def _nvidia_devices() -> list[Device]:
+    """Nothing without the driver's library: then pynvml need not be imported (18 ms)."""
+    if sys.platform == "linux":
+        try:
+            ctypes.CDLL("libnvidia-ml.so.1")
+        except OSError:
+            return []
     from llmtp.machine.nvml import nvidia_devices
 
-    devices = merge_devices(parse_list_devices(list_devices_output), nvidia_devices())
-    return Machine(read_host(), devices)
+    return nvidia_devices()

@@ -2,36 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from rich.console import Console
 from rich.table import Table
 
-from llmtp.chain import Checked
 from llmtp.gguf.facts import ModelFacts
 from llmtp.pairing import GEMMA4_WIDTHS
 from llmtp.units import format_bytes
+from llmtp.verdict import Checked
 
 
-def to_data(checked: Checked, compatible: bool) -> dict[str, Any]:
-    """The `data` of `check --json`."""
-    main, draft = checked.reference.main, checked.reference.draft
-    return {
-        "main": main.to_dict(),
-        "draft": draft.to_dict() if draft else None,
-        "compatible": compatible,
-    }
-
-
-def render(console: Console, checked: Checked, compatible: bool) -> None:
+def render(console: Console, checked: Checked) -> None:
     """The two files and the verdict; findings follow on stderr."""
     table = Table(box=None, padding=(0, 2, 0, 0), show_header=False)
     for role, facts in (("main", checked.reference.main), ("draft", checked.reference.draft)):
         if facts is not None:
             table.add_row(role, facts.path.name, _kind(facts), format_bytes(facts.file_bytes))
     console.print(table)
-    word, style = ("compatible", "green") if compatible else ("rejected", "red")
-    console.print(f"{word}: {_verdict(compatible)}", style=style)
+    word, style = ("compatible", "green") if checked.compatible else ("rejected", "red")
+    console.print(f"{word}: {_verdict(checked.compatible)}", style=style)
 
 
 def _verdict(compatible: bool) -> str:

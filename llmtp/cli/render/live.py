@@ -12,7 +12,7 @@ from rich.text import Text
 
 from llmtp.chain import Prepared
 from llmtp.cli.output import Out, console
-from llmtp.cli.views import describe
+from llmtp.cli.words import describe
 from llmtp.errors import Finding
 from llmtp.launch import Event
 from llmtp.metrics.sampler import Sample

@@ -7,7 +7,7 @@ from rich.table import Table
 from rich.text import Text
 
 from llmtp.chain import Prepared
-from llmtp.cli.views import summary
+from llmtp.cli.words import summary
 from llmtp.plan.memory import Parts
 from llmtp.units import format_bytes
 

@@ -1,0 +1,39 @@
+"""What was asked for, found on disk and judged: known before anything is started."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from llmtp.errors import Finding
+from llmtp.hub.reference import Reference, resolve
+from llmtp.pairing import check_main, check_pair, is_compatible
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """A resolved model with the verdict on its pair."""
+
+    reference: Reference
+    findings: tuple[Finding, ...]
+
+    @property
+    def compatible(self) -> bool:
+        return is_compatible(list(self.findings))
+
+    def to_dict(self) -> dict[str, Any]:
+        """The `data` of `check --json`."""
+        main, draft = self.reference.main, self.reference.draft
+        return {
+            "main": main.to_dict(),
+            "draft": draft.to_dict() if draft else None,
+            "compatible": self.compatible,
+        }
+
+
+def check(model: str, draft: str) -> Checked:
+    """Find the files of MODEL and judge the pair; a rejected pair is not raised here."""
+    reference = resolve(model, draft)
+    if reference.draft is None:
+        return Checked(reference, tuple(check_main(reference.main)))
+    return Checked(reference, tuple(check_pair(reference.main, reference.draft)))
