@@ -24,9 +24,21 @@ def nvidia_devices() -> list[Device]:
 
 def used_bytes(engine_name: str) -> int | None:
     """Bytes in use on the one card whose name the engine's device name contains."""
-    for card in nvidia_devices():
-        if card.name in engine_name and card.total_bytes and card.free_bytes is not None:
-            return card.total_bytes - card.free_bytes
+    try:
+        pynvml.nvmlInit()
+    except pynvml.NVMLError:
+        return None
+    try:
+        for index in range(pynvml.nvmlDeviceGetCount()):
+            handle = pynvml.nvmlDeviceGetHandleByIndex(index)
+            if _name(handle) in engine_name:
+                # The second version does not count what the driver reserves for itself.
+                memory = pynvml.nvmlDeviceGetMemoryInfo(handle, version=pynvml.nvmlMemory_v2)
+                return int(memory.used)
+    except pynvml.NVMLError:
+        return None
+    finally:
+        pynvml.nvmlShutdown()
     return None
 
 
@@ -38,9 +50,13 @@ def _device(index: int) -> Device:
         memory = None
     return Device(
         id=None,
-        name=clean(str(pynvml.nvmlDeviceGetName(handle)), 80),
+        name=_name(handle),
         backend=None,
         total_bytes=None if memory is None else int(memory.total),
         free_bytes=None if memory is None else int(memory.free),
         source="NVML",
     )
+
+
+def _name(handle: object) -> str:
+    return clean(str(pynvml.nvmlDeviceGetName(handle)), 80)
