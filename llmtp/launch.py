@@ -145,6 +145,6 @@ def _device_meter(plan: Plan) -> Callable[[], int | None]:
     device = plan.device
     if device is None or device.source != "NVML":
         return lambda: None
-    from llmtp.machine.nvml import used_bytes
+    from llmtp.machine.nvml import device_meter
 
-    return lambda: used_bytes(device.name)
+    return device_meter(device.name)

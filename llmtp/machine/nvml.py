@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pynvml
 
 from llmtp.machine.devices import Device
@@ -22,24 +24,29 @@ def nvidia_devices() -> list[Device]:
         pynvml.nvmlShutdown()
 
 
-def used_bytes(engine_name: str) -> int | None:
-    """Bytes in use on the one card whose name the engine's device name contains."""
+def device_meter(engine_name: str) -> Callable[[], int | None]:
+    """Bytes in use on the one card whose name the engine's device name contains.
+
+    NVML stays open, so that a reading costs microseconds.
+    """
     try:
         pynvml.nvmlInit()
+        handles = map(pynvml.nvmlDeviceGetHandleByIndex, range(pynvml.nvmlDeviceGetCount()))
+        handle = next((h for h in handles if _name(h) in engine_name), None)
     except pynvml.NVMLError:
-        return None
-    try:
-        for index in range(pynvml.nvmlDeviceGetCount()):
-            handle = pynvml.nvmlDeviceGetHandleByIndex(index)
-            if _name(handle) in engine_name:
-                # The second version does not count what the driver reserves for itself.
-                memory = pynvml.nvmlDeviceGetMemoryInfo(handle, version=pynvml.nvmlMemory_v2)
-                return int(memory.used)
-    except pynvml.NVMLError:
-        return None
-    finally:
-        pynvml.nvmlShutdown()
-    return None
+        handle = None
+
+    def used_bytes() -> int | None:
+        if handle is None:
+            return None
+        try:
+            # The second version does not count what the driver reserves for itself.
+            memory = pynvml.nvmlDeviceGetMemoryInfo(handle, version=pynvml.nvmlMemory_v2)
+        except pynvml.NVMLError:
+            return None
+        return int(memory.used)
+
+    return used_bytes
 
 
 def _device(index: int) -> Device:

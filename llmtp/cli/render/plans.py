@@ -38,7 +38,7 @@ def render(console: Console, prepared: Prepared) -> None:
     console.print(
         f"• engine {prepared.engine.path} ({prepared.engine.source})", soft_wrap=True, style="dim"
     )
-    console.print("\nllmtp run --dry-run prints the command.", style="dim")
+    console.print(f"\nllmtp run {plan.name} --dry-run prints the command.", style="dim")
 
 
 def _table(columns: list[tuple[str, Parts, int | None]]) -> Table:
