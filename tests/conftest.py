@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import sysconfig
 import uuid
 from collections.abc import Iterator
@@ -14,6 +15,33 @@ from harness import MARK, Cli
 
 ROOT = Path(__file__).resolve().parent.parent
 _SCRUBBED = ("LLAMA_", "HF_", "LLMTP_", "XDG_", "NO_COLOR", "FORCE_COLOR", "COLUMNS", "LINES")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--soak", action="store_true", help="full counts instead of seconds")
+    parser.addoption("--seed", type=int, default=None, help="seed of random moments and damage")
+
+
+def pytest_report_header(config: pytest.Config) -> str:
+    return f"seed: {_seed(config)}"
+
+
+@pytest.fixture
+def dice(request: pytest.FixtureRequest) -> random.Random:
+    """Random numbers of the seed that the run prints."""
+    return random.Random(f"{_seed(request.config)}{request.node.nodeid}")
+
+
+@pytest.fixture
+def soak(request: pytest.FixtureRequest) -> bool:
+    """Is this the long run?"""
+    return bool(request.config.getoption("--soak"))
+
+
+def _seed(config: pytest.Config) -> int:
+    if config.getoption("--seed") is None:
+        config.option.seed = random.SystemRandom().randrange(1 << 32)
+    return int(config.getoption("--seed"))
 
 
 @pytest.fixture(scope="session")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import random
 import struct
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import gguf as reference
 import pytest
 from builders import VALUE_LAYOUTS, entry, gguf, string, tensor, text_entry
-from hypothesis import given, settings
+from hypothesis import given, seed, settings
 from hypothesis import strategies as st
 
 from llmtp.errors import BadFileError, NotFoundError, UsageError
@@ -145,18 +146,26 @@ def test_broken_files_are_named(case: str) -> None:
         read(content)
 
 
-@settings(max_examples=300, deadline=None)
-@given(st.data())
-def test_no_damage_raises_anything_else(data: st.DataObject) -> None:
-    """Any truncation and any few overwritten bytes: a header, or one clear error."""
+@pytest.mark.soak
+def test_no_damage_raises_anything_else(soak: bool, dice: random.Random) -> None:
+    """Any truncation and any few overwritten bytes: one clear error.
+
+    The tensors of a file that was cut at 40 kB cannot be there, so it never is a good one.
+    """
     whole = (DEMO / "mtp-demo.gguf").read_bytes()[:40_000]
-    content = bytearray(whole[: data.draw(st.integers(0, len(whole)))])
-    if content:
-        for at in data.draw(st.lists(st.integers(0, len(content) - 1), max_size=4)):
-            content[at] = data.draw(st.integers(0, 255))
-    # The tensors of a file that was cut at 40 kB cannot be there, so it never is a good one.
-    with pytest.raises(BadFileError, match=r"^file\.gguf is "):
-        read(bytes(content))
+
+    @seed(dice.getrandbits(32))
+    @settings(max_examples=20_000 if soak else 300, deadline=None)
+    @given(st.data())
+    def damage(data: st.DataObject) -> None:
+        content = bytearray(whole[: data.draw(st.integers(0, len(whole)))])
+        if content:
+            for at in data.draw(st.lists(st.integers(0, len(content) - 1), max_size=4)):
+                content[at] = data.draw(st.integers(0, 255))
+        with pytest.raises(BadFileError, match=r"^file\.gguf is "):
+            read(bytes(content))
+
+    damage()
 
 
 def test_control_characters_of_a_file_stay_in_it() -> None:

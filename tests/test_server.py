@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
+import random
 import signal
+import subprocess
 from pathlib import Path
 
 import psutil
@@ -91,10 +94,36 @@ def test_old_logs_are_removed(cli: Cli) -> None:
     assert len(list(folder.glob("*.log"))) == 20
 
 
-@pytest.mark.parametrize("count", [5])
-def test_starts_and_stops_leave_nothing(cli: Cli, count: int) -> None:
-    for _ in range(count):
+@pytest.mark.soak
+def test_starts_and_stops_leave_nothing(cli: Cli, soak: bool) -> None:
+    for _ in range(100 if soak else 3):
         assert cli("run", "demo", "--ask", "x").code == 0
+
+
+@pytest.mark.soak
+def test_a_signal_at_any_moment_leaves_nothing(cli: Cli, soak: bool, dice: random.Random) -> None:
+    """The moment falls anywhere from the first import to a served sample."""
+    for _ in range(200 if soak else 6):
+        signum = dice.choice([signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+        with cli.start("run", "demo", "--json") as running:
+            with pytest.raises(subprocess.TimeoutExpired):
+                running.process.wait(dice.uniform(0.0, 1.0))
+            code = running.interrupt(signum)
+        # Before llmtp listens to signals there is nothing to clean up: the default ending is right.
+        assert code in (130, 143, -signum), (signum, code)
+
+
+@pytest.mark.soak
+def test_kills_at_any_moment_are_named(cli: Cli, soak: bool, dice: random.Random) -> None:
+    for _ in range(50 if soak else 2):
+        with cli.start("run", "demo", "--json") as running:
+            pid = running.wait_event("starting")["pid"]
+            with pytest.raises(subprocess.TimeoutExpired):
+                running.process.wait(dice.uniform(0.0, 0.5))
+            os.kill(pid, signal.SIGKILL)
+            assert running.process.wait(60) in (6, 7)
+            last = json.loads(running.rest()[-1])
+        assert "killed by the system" in last["findings"][0]["message"], last
 
 
 def test_causes_are_read_from_what_engines_print() -> None:
