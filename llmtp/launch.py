@@ -65,7 +65,7 @@ class Running:
         sampler = self._sampler()
         while True:
             view.sample(sampler.sample(), self.session.uptime_s)
-            if self.session.process.wait_ended(SAMPLE_EVERY_S):
+            if self.session.wait_ended(SAMPLE_EVERY_S):
                 raise self.session.died()
 
     def answer(self, prompt: str, on_text: Callable[[str], None]) -> Answer:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from array import array
 from pathlib import Path
 
 from make_demo_pair import TEXT, Shape, Vocabulary, make_draft, make_main, pieces
@@ -57,3 +58,12 @@ def make_pair(folder: Path, main: Shape | None = None, draft: Shape | None = Non
     make_main(vocabulary, main or Shape()).write(paths[0])
     make_draft(vocabulary, draft or main or Shape()).write(paths[1])
     return paths
+
+
+def make_huge_main(path: Path, data_bytes: int) -> None:
+    """A sparse main model that claims so many bytes of weights and really has them, as zeros."""
+    writer = make_main(Vocabulary(pieces(TEXT)))
+    writer.tensors.append(("blk.0.huge.weight", (data_bytes // 4,), array("f")))
+    writer.write(path)
+    with path.open("r+b") as file:
+        file.truncate(path.stat().st_size + data_bytes)

@@ -66,8 +66,30 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.rfile.read(int(self.headers["Content-Length"]))
         if MODE == "dies-at-request":
             os.kill(os.getpid(), signal.SIGKILL)
+        if self.path == "/v1/chat/completions":
+            self.stream()
+            return
         good = {"predicted_n": 18, "draft_n": 20, "draft_n_accepted": 10}
         self.answer({"content": "eighteen", "timings": TIMINGS.get(MODE, good)})
+
+    def stream(self) -> None:
+        """A thinking answer, as chunks of a chat completion."""
+        self.send_response(200)
+        self.send_header("Connection", "close")
+        self.end_headers()
+        for delta in ({"role": "assistant", "content": None}, {"reasoning_content": "Hm, let me"},
+                      {"content": "The "}, {"content": "answer"}):  # fmt: skip
+            self.chunk({"choices": [{"delta": delta, "finish_reason": None}]})
+        if MODE == "dies-while-answering":
+            os.kill(os.getpid(), signal.SIGKILL)
+        done = {"choices": [{"delta": {}, "finish_reason": "stop"}], "timings": {"predicted_n": 5}}
+        self.chunk(done)
+        self.wfile.write(b"data: [DONE]\n\n")
+        self.close_connection = True
+
+    def chunk(self, body: dict[str, Any]) -> None:
+        self.wfile.write(b"data: " + json.dumps(body).encode() + b"\n\n")
+        self.wfile.flush()
 
     def answer(self, body: Any) -> None:
         data = body.encode() if isinstance(body, str) else json.dumps(body).encode()

@@ -6,6 +6,7 @@ import socket
 from pathlib import Path
 
 import pytest
+from builders import gguf, make_huge_main, text_entry
 from harness import Cli, assert_one_clear_line
 
 
@@ -32,8 +33,6 @@ def test_a_main_model_as_drafter(cli: Cli, demo: Path) -> None:
 
 
 def test_another_architecture(cli: Cli, tmp_path: Path) -> None:
-    from builders import gguf, text_entry
-
     (tmp_path / "m.gguf").write_bytes(gguf([text_entry("general.architecture", "qwen3")]))
     refuse(cli, 3, "is a qwen3 model", tmp_path / "m.gguf")
 
@@ -138,7 +137,13 @@ def test_an_engine_that_is_another_program(cli: Cli) -> None:
     refuse(cli, 9, "is not a llama-server", "demo", "--engine", "/bin/ls")
 
 
-def test_a_model_that_is_larger_than_memory(cli: Cli) -> None:
+def test_a_model_that_is_larger_than_memory(cli: Cli, demo: Path, tmp_path: Path) -> None:
+    huge = tmp_path / "huge.gguf"
+    make_huge_main(huge, 4 << 40)
+    refuse(cli, 4, "TiB are missing", huge, "--draft", demo / "mtp-demo.gguf")
+
+
+def test_a_margin_that_nothing_can_keep(cli: Cli) -> None:
     refuse(cli, 4, "are missing", "demo", "--margin", "900TiB")
 
 

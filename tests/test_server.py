@@ -34,6 +34,18 @@ def test_a_server_that_fails_is_named(
     assert_one_clear_line(cli(*options, env={"FAKE_ENGINE": mode}), code, words)
 
 
+def test_the_thinking_is_not_part_of_the_answer(cli: Cli, tmp_path: Path) -> None:
+    result = cli("run", "demo", "--ask", "x", "--engine", fake_engine(tmp_path))
+    assert (result.code, result.stdout) == (0, "The answer\n")
+
+
+def test_a_server_that_dies_while_answering(cli: Cli, tmp_path: Path) -> None:
+    options = ["run", "demo", "--ask", "x", "--engine", str(fake_engine(tmp_path)), "--json"]
+    result = cli(*options, env={"FAKE_ENGINE": "dies-while-answering"})
+    assert (result.code, result.json["exit_code"]) == (7, 7)
+    assert "killed by the system" in result.json["findings"][0]["message"]
+
+
 def test_a_drafter_that_never_hits_is_a_warning(cli: Cli, tmp_path: Path) -> None:
     program = fake_engine(tmp_path)
     with cli.start(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from types import TracebackType
 from typing import Protocol
 
 from llmtp.chain import Prepared
@@ -24,12 +23,7 @@ class RunView(View, Protocol):
 
     def __enter__(self) -> RunView: ...
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None: ...
+    def __exit__(self, *_: object) -> None: ...
 
 
 def choose(out: Out, *, live: bool, once: bool) -> RunView:
@@ -70,12 +64,7 @@ class QuietView:
     def __enter__(self) -> QuietView:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         pass
 
 

@@ -61,12 +61,15 @@ class EngineClient:
                     response.read()
                     _checked(response)
                 for line in response.iter_lines():
-                    if line.startswith("data: ") and line != "data: [DONE]":
+                    if line == "data: [DONE]":
+                        return
+                    if line.startswith("data: "):
                         yield json.loads(line.removeprefix("data: "))
                     elif line.startswith("error: "):
                         raise EngineUnreachableError(line.removeprefix("error: "))
         except (httpx.HTTPError, ValueError) as error:
             raise EngineUnreachableError(str(error) or type(error).__name__) from error
+        raise EngineUnreachableError("the answer was cut off")
 
     def _get(self, path: str) -> httpx.Response:
         try:

@@ -6,7 +6,6 @@ import time
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING
 
 from llmtp import paths
@@ -72,12 +71,7 @@ class Session:
             raise
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.client.close()
         self.process.stop()
 
@@ -109,6 +103,7 @@ class Session:
         meter = ProcessMeter(self.process.pid)
         told = 0.0
         while not (self._listening and self.client.is_ready()):
+            self._signals.check()
             if self.process.wait_ended(_READY_POLL_S):
                 raise self._start_failed()
             if self.uptime_s > READY_TIMEOUT_S:
@@ -123,6 +118,7 @@ class Session:
 
     def prove(self) -> Proof | None:
         """Prove that MTP works, where the plan has it on."""
+        self._signals.check()
         if not self.plan.mtp:
             return None
         try:
@@ -132,21 +128,25 @@ class Session:
                 raise self._start_failed() from None
             raise
 
+    def wait_ended(self, timeout_s: float) -> bool:
+        """Wait for the server to end by itself, or raise Interrupted."""
+        self._signals.check()
+        return self.process.wait_ended(timeout_s)
+
     def died(self) -> ServerDiedError:
-        cause = explain(self.process.returncode, list(self._telling))
-        return ServerDiedError(
-            f"the server died after {self.uptime_s:.0f} s: {cause.message}",
-            observed=f"exit status {self.process.returncode}",
-            fix=f"{cause.fix}; its log: {self.log}",
-        )
+        """Why the server is gone, for whoever noticed."""
+        message, observed, fix = self._ending()
+        after = f"the server died after {self.uptime_s:.0f} s: {message}"
+        return ServerDiedError(after, observed=observed, fix=fix)
 
     def _start_failed(self) -> StartFailedError:
-        cause = explain(self.process.returncode, list(self._telling))
-        return StartFailedError(
-            f"the server did not start: {cause.message}",
-            observed=f"exit status {self.process.returncode}",
-            fix=f"{cause.fix}; its log: {self.log}",
-        )
+        message, observed, fix = self._ending()
+        return StartFailedError(f"the server did not start: {message}", observed=observed, fix=fix)
+
+    def _ending(self) -> tuple[str, str, str]:
+        returncode = self.process.returncode
+        cause = explain(returncode, list(self._telling))
+        return cause.message, f"exit status {returncode}", f"{cause.fix}; its log: {self.log}"
 
     def _on_line(self, line: str) -> None:
         if _LISTENING in line:

@@ -24,15 +24,24 @@ class Interrupted(BaseException):
 
 
 class Signals:
-    """Raises Interrupted in the main thread; inside `hold()` it waits until the block ends."""
+    """Raises Interrupted in the main thread; inside `hold()` it waits until the block ends.
+
+    Python drops an exception that happens to be raised inside a destructor or a weakref callback,
+    so every loop that could go on for long calls `check()` too.
+    """
 
     def __init__(self) -> None:
         self._holding = False
-        self._pending: int | None = None
+        self._received: int | None = None
 
     def install(self) -> None:
         for signum in _CAUGHT:
             signal.signal(signum, self._caught)
+
+    def check(self) -> None:
+        """Raise Interrupted if a signal has come, even if its own exception was lost."""
+        if self._received is not None:
+            raise Interrupted(self._received)
 
     @contextlib.contextmanager
     def hold(self) -> Iterator[None]:
@@ -42,12 +51,9 @@ class Signals:
             yield
         finally:
             self._holding = False
-        if self._pending is not None:
-            signum, self._pending = self._pending, None
-            raise Interrupted(signum)
+        self.check()
 
     def _caught(self, signum: int, _frame: FrameType | None) -> None:
-        if self._holding:
-            self._pending = signum
-            return
-        raise Interrupted(signum)
+        self._received = signum
+        if not self._holding:
+            raise Interrupted(signum)

@@ -1,0 +1,55 @@
+"""The JSON that scripts rely on: its keys are pinned here."""
+
+from __future__ import annotations
+
+from harness import Cli
+
+ENVELOPE = {"schema", "command", "ok", "exit_code", "data", "findings"}
+FINDING = {"rule", "level", "message", "expected", "observed", "fix"}
+PLACE = {"id", "name", "backend", "total_bytes", "free_bytes", "used_bytes", "weights_bytes",
+         "kv_bytes", "compute_bytes", "draft_bytes", "overhead_bytes"}  # fmt: skip
+PLAN = {"ctx_size", "ctx_per_slot", "n_max", "mtp", "quant", "parallel", "kv_type", "gpu_layers",
+        "argv", "env", "why", "devices", "host"}  # fmt: skip
+
+
+def test_every_command_has_the_one_envelope(cli: Cli) -> None:
+    for command in (["check", "demo"], ["plan", "demo"], ["run", "demo", "--ask", "x"],
+                    ["run", "demo", "--dry-run"]):  # fmt: skip
+        body = cli(*command, "--json").json
+        assert set(body) == ENVELOPE
+        assert (body["schema"], body["command"], body["ok"]) == (1, command[0], True)
+        assert (body["exit_code"], body["findings"]) == (0, [])
+
+
+def test_a_failure_has_it_too_with_at_least_one_error(cli: Cli) -> None:
+    for command in (["check", "none"], ["plan", "none"], ["run", "none", "--ask", "x"],
+                    ["plan", "demo", "--bogus"], ["plan"]):  # fmt: skip
+        result = cli(*command, "--json")
+        assert set(result.json) == ENVELOPE
+        assert result.json["ok"] is False
+        assert result.json["exit_code"] == result.code != 0
+        assert set(result.json["findings"][0]) == FINDING
+        assert result.json["findings"][0]["level"] == "error"
+        assert result.stderr == ""
+
+
+def test_plan(cli: Cli) -> None:
+    data = cli("plan", "demo", "--vram", "4GiB,8GiB", "--backend", "vulkan", "--json").json["data"]
+    assert set(data) >= PLAN
+    assert [set(place) >= PLACE for place in (*data["devices"], data["host"])] == [True] * 3
+    assert [d["total_bytes"] for d in data["devices"]] == [4 << 30, 8 << 30]
+    assert [d["used_bytes"] > 0 for d in data["devices"]] == [False, True]
+    assert (data["n_max"], data["mtp"], data["kv_type"], data["quant"]) == (3, True, "f16", "F32")
+
+
+def test_plan_without_mtp(cli: Cli) -> None:
+    data = cli("plan", "demo", "--draft", "off", "--json").json["data"]
+    assert (data["n_max"], data["mtp"]) == (0, False)
+    assert "--spec-type" not in data["argv"]
+
+
+def test_check(cli: Cli) -> None:
+    data = cli("check", "demo", "--json").json["data"]
+    assert set(data) == {"main", "draft", "compatible"}
+    for part in ("main", "draft"):
+        assert set(data[part]) >= {"path", "architecture", "name", "size_label", "file_bytes"}
