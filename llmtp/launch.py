@@ -42,6 +42,9 @@ class View(Protocol):
 
     def sample(self, sample: Sample, uptime_s: float) -> None: ...
 
+    def stopping(self) -> None:
+        """A request in progress may take the server some seconds more."""
+
 
 class _Tally:
     """Adds up the log in the draining thread; others read whole, immutable tallies."""
@@ -90,7 +93,8 @@ def launch(prepared: Prepared, serving: Serving, signals: Signals, view: View) -
     total_bytes = sum(facts.file_bytes for facts in files)
     session = Session(plan, prepared.command, serving, signals, tally.add)
     try:
-        with session:
+        with session, contextlib.ExitStack() as stopping:
+            stopping.callback(view.stopping)
             view.event(Event("starting", {"pid": session.process.pid, "log": str(session.log)}))
             ready_s = session.wait_ready(lambda s, done: view.loading(s, done, total_bytes))
             view.event(

@@ -61,6 +61,9 @@ class QuietView:
     def sample(self, sample: Sample, uptime_s: float) -> None:
         pass
 
+    def stopping(self) -> None:
+        pass
+
     def __enter__(self) -> QuietView:
         return self
 

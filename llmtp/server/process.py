@@ -16,7 +16,7 @@ from llmtp.engine.command import Command
 from llmtp.errors import StartFailedError
 
 TERM_WAIT_S = 10.0
-_KILL_WAIT_S = 5.0
+_KILL_WAIT_S = 30.0
 _DRAIN_WAIT_S = 2.0
 _MOST_LINE_BYTES = 8192
 _KEPT_LOGS = 20
@@ -81,7 +81,8 @@ class ServerProcess:
                 self._child.wait(TERM_WAIT_S)
         finally:
             self._signal_group(signal.SIGKILL)
-            self._child.wait(_KILL_WAIT_S)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._child.wait(_KILL_WAIT_S)
             self._drain.join(_DRAIN_WAIT_S)
 
     def _signal_group(self, signum: int) -> None:

@@ -41,7 +41,7 @@ class LiveView:
     def __exit__(self, *_: object) -> None:
         if self._last is not None:
             self._live.transient = False
-            self._draw(*self._last)
+            self._draw_again()
         self._live.stop()
 
     def prepared(self, prepared: Prepared) -> None:
@@ -76,6 +76,14 @@ class LiveView:
     def sample(self, sample: Sample, uptime_s: float) -> None:
         self._last = (sample, uptime_s)
         self._draw(sample, uptime_s)
+
+    def stopping(self) -> None:
+        self._state = "stopping"
+        self._draw_again()
+
+    def _draw_again(self) -> None:
+        if self._last is not None:
+            self._draw(*self._last)
 
     def _draw(self, sample: Sample, uptime_s: float) -> None:
         if self._plan is None:

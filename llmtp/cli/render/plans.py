@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -38,7 +40,8 @@ def render(console: Console, prepared: Prepared) -> None:
     console.print(
         f"• engine {prepared.engine.path} ({prepared.engine.source})", soft_wrap=True, style="dim"
     )
-    console.print(f"\nllmtp run {plan.name} --dry-run prints the command.", style="dim")
+    model = plan.name if prepared.reference.profile else shlex.quote(str(plan.main.path))
+    console.print(f"\nllmtp run {model} --dry-run prints the command.", style="dim", soft_wrap=True)
 
 
 def _table(columns: list[tuple[str, Parts, int | None]]) -> Table:
