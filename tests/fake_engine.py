@@ -132,7 +132,7 @@ def main() -> int:
         say("0.01 E srv  load_model: the moon is in the wrong \x1b[31mphase")
         return 3
     if real and MODE == "ignores-term":
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, lambda *_: say("TERM is ignored"))
         subprocess.Popen([sys.executable, "-c", "import signal; signal.pause()"])
     if real and MODE == "floods":
         for _ in range(200_000):

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -125,6 +126,15 @@ class Cli:
                 process.wait(WAIT_S)
             assert process.stdout is not None
             process.stdout.close()
+
+
+def wait_until(happened: Callable[[], bool]) -> None:
+    """Poll until it is so; fails when the time is up."""
+    deadline = time.monotonic() + WAIT_S
+    pause = threading.Event()
+    while not happened():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        pause.wait(0.02)
 
 
 def http(

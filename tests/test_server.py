@@ -7,13 +7,15 @@ import os
 import random
 import signal
 import subprocess
+import time
 from pathlib import Path
 
 import psutil
 import pytest
-from harness import Cli, alive, assert_one_clear_line, fake_engine
+from harness import Cli, alive, assert_one_clear_line, fake_engine, wait_until
 
 from llmtp.server.failure import explain, is_telling
+from llmtp.server.process import TERM_WAIT_S
 
 NORMAL = "0.01 E llama_init_from_model: Gemma4Assistant requires ctx_other to be set (this warning"
 
@@ -57,16 +59,27 @@ def test_a_drafter_that_never_hits_is_a_warning(cli: Cli, tmp_path: Path) -> Non
     assert [f["rule"] for f in mtp["findings"]] == ["mtp-never-hits"]
 
 
-def test_a_server_that_ignores_term_is_killed_with_its_children(cli: Cli, tmp_path: Path) -> None:
+@pytest.mark.parametrize("interruptions", [1, 2])
+def test_a_server_that_ignores_term_is_killed_with_its_children(
+    cli: Cli, tmp_path: Path, interruptions: int
+) -> None:
+    """After the stated wait, or at once at the second Ctrl-C."""
     program = fake_engine(tmp_path)
     with cli.start(
         "run", "demo", "--json", "--engine", program, env={"FAKE_ENGINE": "ignores-term"}
     ) as running:
+        log = Path(running.wait_event("starting")["log"])
         pid = running.wait_event("ready")["pid"]
         group = [pid, *(child.pid for child in psutil.Process(pid).children(recursive=True))]
         assert len(group) == 2
+        began = time.monotonic()
         running.process.send_signal(signal.SIGINT)
-        assert running.interrupt() == 130
+        wait_until(lambda: "TERM is ignored" in log.read_text(encoding="utf-8"))
+        if interruptions == 2:
+            running.process.send_signal(signal.SIGINT)
+        assert running.process.wait(60) == 130
+        waited = time.monotonic() - began
+    assert (waited >= TERM_WAIT_S) is (interruptions == 1)
     assert not any(alive(pid) for pid in group)
 
 
