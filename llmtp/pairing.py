@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from llmtp.errors import Finding
 from llmtp.gguf.facts import ASSISTANT, MAIN, ModelFacts, TextModel
+from llmtp.text import clean
 
 #: Hidden size of each released model: it alone says where a drafter belongs.
 GEMMA4_WIDTHS = {1536: "E2B", 2560: "E4B", 3840: "12B", 2816: "26B-A4B", 5376: "31B"}
@@ -23,7 +24,7 @@ def check_pair(main: ModelFacts, draft: ModelFacts) -> list[Finding]:
                 "main model and drafter are swapped",
                 MAIN,
                 main.architecture,
-                f"give {draft.path} as the main model and {main.path} as the drafter",
+                f"give {_name(draft)} as the main model and {_name(main)} as the drafter",
             )
         ]
     findings = check_main(main) + _check_draft_kind(draft)
@@ -40,7 +41,7 @@ def check_main(main: ModelFacts) -> list[Finding]:
         return [
             _reject(
                 "main-is-drafter",
-                f"{main.path} is an MTP drafter, not a model to chat with",
+                f"{_name(main)} is an MTP drafter, not a model to chat with",
                 MAIN,
                 ASSISTANT,
                 f"give its main model{_owner(main)}; this file goes behind --draft",
@@ -49,7 +50,7 @@ def check_main(main: ModelFacts) -> list[Finding]:
     return [
         _reject(
             "main-architecture",
-            f"{main.path} is a {main.architecture} model",
+            f"{_name(main)} is a {main.architecture} model",
             f"the architecture {MAIN}",
             main.architecture,
             "give a Gemma 4 main model",
@@ -69,7 +70,7 @@ def _check_draft_kind(draft: ModelFacts) -> list[Finding]:
     return [
         _reject(
             "draft-architecture",
-            f"{draft.path} is {wrong}, not a Gemma 4 assistant",
+            f"{_name(draft)} is {wrong}, not a Gemma 4 assistant",
             f"the architecture {ASSISTANT}",
             draft.architecture,
             "give the assistant of this model with --draft, or --draft off",
@@ -193,6 +194,10 @@ def _check_vocabulary(main: ModelFacts, draft: ModelFacts) -> list[Finding]:
             )
         ]
     return []
+
+
+def _name(facts: ModelFacts) -> str:
+    return clean(str(facts.path), 300)
 
 
 def _owner(draft: ModelFacts) -> str:

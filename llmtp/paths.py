@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import platformdirs
@@ -33,6 +34,16 @@ def shipped_profiles() -> Path:
     """The profiles that come with llmtp: inside a wheel, or beside an editable install."""
     installed = _PACKAGE / "_profiles"
     return installed if installed.is_dir() else _PACKAGE.parent / "profiles"
+
+
+def typed(text: str) -> Path:
+    """The path that somebody typed, whatever it is: it may be too long or name an unknown user."""
+    return Path(os.path.expanduser(text.replace("\0", "�")))  # noqa: PTH111 - Path's raises
+
+
+def exists(path: Path) -> bool:
+    """Is there anything? A path that cannot be one is not there."""
+    return os.path.exists(path)  # noqa: PTH110 - Path's raises for names that are too long
 
 
 def private_dir(path: Path) -> Path:

@@ -31,8 +31,9 @@ def profile_dirs() -> list[Path]:
 
 def profile_names() -> list[str]:
     """All that can be asked for by name."""
-    found = {p.stem for folder in profile_dirs() if folder.is_dir() for p in folder.glob("*.yaml")}
-    return sorted(found)
+    folders = [folder for folder in profile_dirs() if folder.is_dir()]
+    files = [path for folder in folders for path in folder.glob("*.yaml") if path.is_file()]
+    return sorted({path.stem for path in files if path.stem.isprintable()})
 
 
 def load_profile(name: str) -> Profile:
@@ -46,7 +47,7 @@ def load_profile(name: str) -> Profile:
         f"there is no profile {clean(name, 60)!r}",
         rule="profile-not-found",
         expected="one of " + ", ".join(profile_names()) + ", or the path of a .gguf file",
-        fix=near_names(name, profile_names()),
+        fix=near_names(clean(name, 60), profile_names()) or "type the name of a profile or a file",
     )
 
 
@@ -68,4 +69,4 @@ def _read(path: Path) -> Profile:
 
 
 def _beside(profile: Path, name: str) -> Path:
-    return (profile.parent / Path(name).expanduser()).resolve()
+    return profile.parent.resolve() / paths.typed(name)

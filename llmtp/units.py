@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 
 from llmtp.errors import UsageError
+from llmtp.text import clean
 
 KiB, MiB, GiB, TiB = 1 << 10, 1 << 20, 1 << 30, 1 << 40
 
 _SIZES = {"": 1, "B": 1, "K": KiB, "M": MiB, "G": GiB, "T": TiB}
-_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(?:i?B)?", re.IGNORECASE)
-_COUNT = re.compile(r"(\d+)([kK]?)")
+_SIZE = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,15})?)\s*([KMGT]?)(?:i?B)?", re.IGNORECASE)
+_COUNT = re.compile(r"([0-9]{1,12})([kK]?)")
 
 
 def parse_size(text: str, name: str) -> int:
@@ -18,7 +19,9 @@ def parse_size(text: str, name: str) -> int:
     match = _SIZE.fullmatch(text.strip())
     if match is None:
         raise UsageError(
-            f"{name} {text!r} is not a size", expected="a size such as 12GiB or 512MiB"
+            f"{name} {clean(text, 40)!r} is not a size",
+            expected="a size such as 12GiB or 512MiB",
+            fix=f"type for example: {name} 12GiB",
         )
     return int(float(match[1]) * _SIZES[match[2].upper()])
 
@@ -28,7 +31,9 @@ def parse_count(text: str, name: str) -> int:
     match = _COUNT.fullmatch(text.strip())
     if match is None or int(match[1]) == 0:
         raise UsageError(
-            f"{name} {text!r} is not a number of tokens", expected="a number such as 8192 or 32k"
+            f"{name} {clean(text, 40)!r} is not a number of tokens",
+            expected="a number such as 8192 or 32k",
+            fix=f"type for example: {name} 8k",
         )
     return int(match[1]) * (1024 if match[2] else 1)
 

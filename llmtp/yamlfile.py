@@ -11,6 +11,8 @@ import yaml
 from llmtp.errors import UsageError
 from llmtp.text import clean, near_names
 
+_MOST_CHARACTERS = 1 << 20
+
 
 @dataclass(frozen=True, slots=True)
 class YamlFile:
@@ -61,12 +63,15 @@ class YamlFile:
 def load(path: Path) -> YamlFile:
     """Read a mapping; raises UsageError that names the line of the mistake."""
     try:
-        text = path.read_text(encoding="utf-8")
+        with path.open(encoding="utf-8") as file:
+            text = file.read(_MOST_CHARACTERS)
         loader = yaml.SafeLoader(text)
         node = loader.get_single_node()
         values = None if node is None else loader.construct_document(node)
     except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path}: cannot be read: {error}", rule="yaml") from error
+        raise UsageError(
+            f"{path}: cannot be read: {clean(str(error), 120)}", rule="yaml", fix=f"check {path}"
+        ) from error
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         raise UsageError(
@@ -74,13 +79,28 @@ def load(path: Path) -> YamlFile:
             rule="yaml",
             fix=f"edit line {line} of {path}",
         ) from error
-    except yaml.YAMLError as error:
-        raise UsageError(f"{path}: not valid YAML: {clean(str(error))}", rule="yaml") from error
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        # PyYAML builds dates and numbers with Python's own constructors, which raise ValueError.
+        raise UsageError(
+            f"{path}: not valid YAML: {clean(str(error), 120)}", rule="yaml", fix=f"edit {path}"
+        ) from error
     if values is None:
         return YamlFile(path, {}, {})
     if not isinstance(node, yaml.MappingNode) or not isinstance(values, dict):
         raise UsageError(
-            f"{path}:1: is {type(values).__name__}", rule="yaml", expected="fields, one a line"
+            f"{path}:1: is {type(values).__name__}",
+            rule="yaml",
+            expected="fields, one a line",
+            fix=f"edit {path}",
         )
-    lines = {str(key.value): key.start_mark.line + 1 for key, _ in node.value}
+    lines: dict[str, int] = {}
+    for key, _ in node.value:
+        name, line = str(key.value), key.start_mark.line + 1
+        if name in lines:
+            raise UsageError(
+                f"{path}:{line}: {clean(name, 60)}: is there twice, first in line {lines[name]}",
+                rule="yaml",
+                fix=f"edit line {line} of {path}",
+            )
+        lines[name] = line
     return YamlFile(path, {str(key): value for key, value in values.items()}, lines)

@@ -18,7 +18,7 @@ from llmtp.errors import ExitCode
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "llmtp"
 #: Data flows one way: a part imports only parts that stand before it.
-ORDER = ["errors", "units", "text", "paths", "ports", "yamlfile", "config", "profiles", "gguf",
+ORDER = ["errors", "text", "units", "paths", "ports", "yamlfile", "config", "profiles", "gguf",
          "pairing", "hub", "machine", "plan", "engine", "server", "metrics", "verdict", "chain",
          "launch", "cli"]  # fmt: skip
 HEAVY = {"rich", "httpx", "psutil", "pynvml", "yaml", "asyncio", "importlib.metadata", "pydantic",

@@ -174,10 +174,18 @@ def test_control_characters_of_a_file_stay_in_it() -> None:
     assert "\x1b" not in str(caught.value)
 
 
+def split_part(number: int, parts: int, tensor_name: str) -> bytes:
+    keys = [
+        entry("split.no", 2, struct.pack("<H", number)),
+        entry("split.count", 2, struct.pack("<H", parts)),
+    ]
+    return gguf(keys, [tensor(tensor_name, (8,))], data=bytes(32))
+
+
 def test_split_files_are_read_as_one(tmp_path: Path) -> None:
     for part in (1, 2, 3):
-        content = gguf([KEY], [tensor(f"t{part}", (8,))], data=bytes(32))
-        (tmp_path / f"m-{part:05}-of-00003.gguf").write_bytes(content)
+        path = tmp_path / f"m-{part:05}-of-00003.gguf"
+        path.write_bytes(split_part(part - 1, 3, f"t{part}"))
     model = open_model(tmp_path / "m-00001-of-00003.gguf")
     assert [t.name for t in model.tensors] == ["t1", "t2", "t3"]
     with pytest.raises(UsageError, match="part 2 of 3"):
@@ -187,8 +195,24 @@ def test_split_files_are_read_as_one(tmp_path: Path) -> None:
         open_model(tmp_path / "m-00001-of-00003.gguf")
 
 
-def test_split_count_must_be_as_named(tmp_path: Path) -> None:
-    content = gguf([entry("split.count", 2, struct.pack("<H", 5))])
-    (tmp_path / "m-00001-of-00002.gguf").write_bytes(content)
-    with pytest.raises(BadFileError, match="5 parts"):
+@pytest.mark.parametrize(
+    ("second", "words"),
+    [
+        (split_part(0, 2, "t2"), "is not part 2 of 2"),
+        (split_part(1, 5, "t2"), "is not part 2 of 2"),
+        (gguf([], [tensor("t2", (8,))], data=bytes(32)), "is not part 2 of 2"),
+        (split_part(1, 2, "t1"), "same tensor twice"),
+    ],
+    ids=["copy", "other count", "no keys", "same tensor"],
+)
+def test_parts_must_be_what_their_names_say(tmp_path: Path, second: bytes, words: str) -> None:
+    (tmp_path / "m-00001-of-00002.gguf").write_bytes(split_part(0, 2, "t1"))
+    (tmp_path / "m-00002-of-00002.gguf").write_bytes(second)
+    with pytest.raises(BadFileError, match=words):
         open_model(tmp_path / "m-00001-of-00002.gguf")
+
+
+def test_metadata_may_not_fill_the_memory() -> None:
+    big = string(b"x" * (8 << 20))
+    with pytest.raises(BadFileError, match="over 64 MiB of metadata"):
+        read(gguf([entry(f"k{i}", 8, big) for i in range(9)]))

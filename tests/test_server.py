@@ -26,7 +26,7 @@ NORMAL = "0.01 E llama_init_from_model: Gemma4Assistant requires ctx_other to be
         ("out-of-memory", 6, "it ran out of memory"),
         ("unknown-end", 6, "it ended with code 3: srv  load_model: the moon is in the wrong �[31m"),
         ("never-drafts", 10, "the server drafts nothing: its slots are not set up for drafting"),
-        ("dies-at-request", 6, "it was killed by the system"),
+        ("dies-at-request", 6, "it was killed (SIGKILL)"),
     ],
 )
 def test_a_server_that_fails_is_named(
@@ -45,7 +45,7 @@ def test_a_server_that_dies_while_answering(cli: Cli, tmp_path: Path) -> None:
     options = ["run", "demo", "--ask", "x", "--engine", str(fake_engine(tmp_path)), "--json"]
     result = cli(*options, env={"FAKE_ENGINE": "dies-while-answering"})
     assert (result.code, result.json["exit_code"]) == (7, 7)
-    assert "killed by the system" in result.json["findings"][0]["message"]
+    assert "was killed (SIGKILL)" in result.json["findings"][0]["message"]
 
 
 def test_a_drafter_that_never_hits_is_a_warning(cli: Cli, tmp_path: Path) -> None:
@@ -100,7 +100,7 @@ def test_a_server_that_dies_is_exit_7(cli: Cli) -> None:
         assert running.process.wait(60) == 7
         last = running.wait_event("exit")
     assert last["exit_code"] == 7
-    assert "killed by the system" in last["findings"][0]["message"]
+    assert "was killed (SIGKILL)" in last["findings"][0]["message"]
 
 
 def test_logs_that_cannot_be_written_do_not_stop_the_server(cli: Cli, tmp_path: Path) -> None:
@@ -148,7 +148,7 @@ def test_kills_at_any_moment_are_named(cli: Cli, soak: bool, dice: random.Random
             os.kill(pid, signal.SIGKILL)
             assert running.process.wait(60) in (6, 7)
             last = json.loads(running.rest()[-1])
-        assert "killed by the system" in last["findings"][0]["message"], last
+        assert "was killed (SIGKILL)" in last["findings"][0]["message"], last
 
 
 def test_causes_are_read_from_what_engines_print() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import os
 import sys
 from collections.abc import Sequence
 
@@ -12,14 +13,17 @@ import typer
 from llmtp import __version__
 from llmtp.cli import check, plan
 from llmtp.cli import run as run_command
+from llmtp.cli.env import Env
 from llmtp.cli.output import Out, ReaderGoneError
 from llmtp.errors import ExitCode, Finding, LlmtpError, UsageError
-from llmtp.server.signals import Interrupted
+from llmtp.server.signals import Interrupted, Signals
+from llmtp.text import clean
+
+_KEPT_LOG = 1 << 16
 
 app = typer.Typer(
     name="llmtp",
     help="Run Gemma 4 on llama.cpp with its matching MTP drafter, proved and watched.",
-    no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -30,64 +34,84 @@ app.command("plan")(plan.command)
 
 
 @app.callback(invoke_without_command=True)
-def _main(version: bool = typer.Option(False, "--version", help="Print the version.")) -> None:
+def _main(
+    ctx: typer.Context,
+    version: bool = typer.Option(False, "--version", help="Print the version."),
+) -> None:
+    env: Env = ctx.obj
     if version:
-        sys.stdout.write(f"llmtp {__version__}\n")
-        raise typer.Exit
+        env.out.data(f"llmtp {__version__}\n")
+    elif ctx.invoked_subcommand is None:
+        env.out.data(ctx.get_help() + "\n")
+    else:
+        return
+    raise typer.Exit
 
 
 def run(argv: Sequence[str]) -> int:
     """Run one command line; every ending becomes an exit code here."""
-    out = _out_for(argv)
+    _open_streams()
+    signals = Signals()
+    signals.install()
+    env = _env_for(argv, signals)
+    out = env.out
     try:
-        code = ExitCode(_run_app(argv, out))
-    except LlmtpError as error:
-        out.failure(error)
-        return error.exit_code
-    except Interrupted as interrupted:
-        code = ExitCode(interrupted.exit_code)
-    except KeyboardInterrupt:
-        code = ExitCode.INTERRUPTED
+        code = ExitCode(_run_app(argv, env))
+        if out.lines:
+            out.exit_line(code)
     except ReaderGoneError:
         return ExitCode.OK
+    except Interrupted as interrupted:
+        code = ExitCode(interrupted.exit_code)
+        if out.as_json:
+            code = _fail(out, [Finding("stopped", "error", code.name.lower())], code)
+    except LlmtpError as error:
+        code = _fail(out, error.findings, error.exit_code)
     except Exception as error:  # noqa: BLE001 - the boundary: a bug is told and kept, not hidden
-        out.fail([_bug(error)], ExitCode.BUG)
-        return ExitCode.BUG
-    if code in (ExitCode.INTERRUPTED, ExitCode.TERMINATED) and out.as_json:
-        out.fail([Finding("stopped", "error", code.name.lower())], code)
-    elif out.lines:
-        out.exit_line(code)
+        code = _fail(out, [_bug(error)], ExitCode.BUG)
     return code
 
 
-def _run_app(argv: Sequence[str], out: Out) -> int:
-    """Typer ends with SystemExit; its usage errors are words that JSON has to carry."""
-    words = io.StringIO()
-    quiet = contextlib.redirect_stderr(words) if out.as_json else contextlib.nullcontext()
+def _fail(out: Out, findings: list[Finding], code: ExitCode) -> ExitCode:
+    """Say why; a stdout that cannot take it changes nothing."""
+    with contextlib.suppress(ReaderGoneError, LlmtpError):
+        out.fail(findings, code)
+    return code
+
+
+def _run_app(argv: Sequence[str], env: Env) -> int:
+    """Typer's own errors become ours: they have to fit in one line, and in JSON."""
     try:
-        with quiet:
-            app(args=list(argv), prog_name="llmtp", obj=out)
+        code = app(args=list(argv), prog_name="llmtp", obj=env, standalone_mode=False)
     except SystemExit as ended:
-        code = ended.code if isinstance(ended.code, int) else ExitCode.OK
-        if code == ExitCode.USAGE and out.as_json:
-            said = words.getvalue().strip().splitlines()
-            wrong = said[-1].removeprefix("Error: ") if said else "not understood"
-            raise UsageError(wrong, fix=f"llmtp {out.command} --help".replace("  ", " ")) from None
-        return code
-    return ExitCode.OK
+        # The only one left is Typer's: nobody reads the help that it prints.
+        raise ReaderGoneError from ended
+    except Exception as error:
+        say = getattr(error, "format_message", None)
+        if say is None:
+            raise
+        command = f"llmtp {env.out.command}".strip()
+        raise UsageError(clean(say(), 300), fix=f"see {command} --help") from None
+    return code if isinstance(code, int) else ExitCode.OK
 
 
-def _out_for(argv: Sequence[str]) -> Out:
+def _open_streams() -> None:
+    """Python starts with None where a stream is closed; and no word may fail for its encoding."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115, PTH123 - for good
+        elif isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
+
+
+def _env_for(argv: Sequence[str], signals: Signals) -> Env:
     """The output that this command line asks for, known before it is parsed."""
     words = list(argv[: argv.index("--")]) if "--" in argv else list(argv)
     command = next((word for word in words if not word.startswith("-")), "")
     once = any(word.split("=")[0] in ("--ask", "--dry-run") for word in words)
-    return Out(
-        command,
-        as_json="--json" in words,
-        lines=command == "run" and not once,
-        has_separator="--" in argv,
-    )
+    out = Out(command, as_json="--json" in words, lines=command == "run" and not once)
+    return Env(out, signals, has_separator="--" in argv)
 
 
 def _bug(error: Exception) -> Finding:
@@ -99,16 +123,13 @@ def _bug(error: Exception) -> Finding:
 
     trace = "".join(traceback.format_exception(error))
     log = paths.state_dir() / "llmtp.log"
+    message = f"llmtp has a bug: {type(error).__name__}: {clean(str(error))}"
     try:
         paths.private_dir(log.parent)
-        with log.open("a", encoding="utf-8") as file:
-            file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} llmtp {__version__}\n{trace}\n")
+        old = log.read_text(encoding="utf-8")[-_KEPT_LOG:] if log.exists() else ""
+        descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(f"{old}{time.strftime('%Y-%m-%d %H:%M:%S')} llmtp {__version__}\n{trace}\n")
     except OSError:
-        sys.stderr.write(trace)
-        return Finding("bug", "error", f"llmtp has a bug: {type(error).__name__}: {error}")
-    return Finding(
-        "bug",
-        "error",
-        f"llmtp has a bug: {type(error).__name__}: {error}",
-        fix=f"report it with the traceback in {log}",
-    )
+        return Finding("bug", "error", message, fix="report it; its log could not be written")
+    return Finding("bug", "error", message, fix=f"report it with the traceback in {log}")

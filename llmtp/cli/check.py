@@ -6,9 +6,9 @@ from typing import Annotated
 
 import typer
 
+from llmtp.cli.env import Env
 from llmtp.cli.options import JsonOpt, ModelArg
-from llmtp.cli.output import Out
-from llmtp.errors import ExitCode
+from llmtp.errors import ExitCode, UsageError
 
 
 def command(
@@ -24,8 +24,10 @@ def command(
     from llmtp.cli.render import checks
     from llmtp.verdict import check
 
-    out: Out = ctx.obj
+    env: Env = ctx.obj
+    if draft == "off":
+        raise UsageError("there is nothing to check without a drafter", fix="leave out: off")
     checked = check(model, draft or "auto")
     code = ExitCode.OK if checked.compatible else ExitCode.PAIR_REJECTED
-    out.result(checked.to_dict(), checked.findings, lambda c: checks.render(c, checked), code)
+    env.out.result(checked.to_dict(), checked.findings, lambda c: checks.render(c, checked), code)
     raise typer.Exit(code)

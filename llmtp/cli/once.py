@@ -13,9 +13,15 @@ from llmtp.units import format_count, format_percent, format_rate
 
 def read_prompt(ask: str) -> str:
     """The question itself, or all of stdin for `-`."""
-    prompt = sys.stdin.buffer.read().decode("utf-8", "replace") if ask == "-" else ask
+    prompt = ask
+    if ask == "-":
+        prompt = sys.stdin.buffer.read().decode("utf-8", "replace") if sys.stdin else ""
     if not prompt.strip():
-        raise UsageError("--ask has nothing to ask", expected="a text, or - with a text on stdin")
+        raise UsageError(
+            "--ask has nothing to ask",
+            expected="a text, or - with a text on stdin",
+            fix='type for example: --ask "Why is the sky blue?"',
+        )
     return prompt
 
 

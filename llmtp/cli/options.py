@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 import typer
 
 from llmtp.errors import UsageError
+from llmtp.text import clean
 from llmtp.units import parse_count
 
 _PLANNING = "Planning"
@@ -101,6 +102,10 @@ def parse_n_max(text: str) -> int | None:
         return None
     if text == "off":
         return 0
-    if text.isdigit() and 1 <= int(text) <= 16:
+    if text in map(str, range(1, 17)):
         return int(text)
-    raise UsageError(f"--n-max {text!r} is not possible", expected="auto, off, or 1 to 16")
+    raise UsageError(
+        f"--n-max {clean(text, 40)!r} is not possible",
+        expected="auto, off, or 1 to 16",
+        fix="leave out --n-max for a good start",
+    )

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, TextIO
 
-from llmtp.errors import ExitCode, Finding, LlmtpError
+from llmtp.errors import ExitCode, Finding, UsageError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -23,10 +24,7 @@ class ReaderGoneError(Exception):
 
 
 class Out:
-    """How one command speaks. `lines` is the form of a running server: one JSON object a line.
-
-    `has_separator` tells whether the command line has a bare `--`.
-    """
+    """How one command speaks. `lines` is the form of a running server: one JSON object a line."""
 
     def __init__(
         self,
@@ -34,11 +32,9 @@ class Out:
         *,
         as_json: bool = False,
         lines: bool = False,
-        has_separator: bool = False,
     ) -> None:
         self.noticed: list[Finding] = []
         self.command = command
-        self.has_separator = has_separator
         self.as_json = as_json
         self.lines = lines and as_json
 
@@ -51,7 +47,12 @@ class Out:
     ) -> None:
         """A command's answer, and what was noticed on the way."""
         if not self.as_json:
-            human(console(sys.stdout))
+            screen = console(sys.stdout)
+            with _writing():
+                with screen.capture() as drawn:
+                    human(screen)
+                sys.stdout.write(drawn.get())
+                sys.stdout.flush()
         for finding in findings:
             self.finding(finding)
         if self.as_json:
@@ -72,11 +73,8 @@ class Out:
         fix = f"\n  {_dim('→')} {finding.fix}" if finding.fix else ""
         self.say(f"{_paint(finding.level, finding.level + ':')} {finding.message}{seen}{fix}")
 
-    def failure(self, error: LlmtpError) -> None:
-        """The end of a command that cannot go on."""
-        self.fail(error.findings, error.exit_code)
-
     def fail(self, findings: list[Finding], exit_code: ExitCode) -> None:
+        """The end of a command that cannot go on."""
         for finding in findings:
             self.finding(finding)
         if self.lines:
@@ -107,20 +105,17 @@ class Out:
         self.data(json.dumps(value) + "\n")
 
     def data(self, text: str) -> None:
-        """Text on stdout, at once; raises ReaderGoneError when nobody reads it any more."""
-        try:
-            sys.stdout.write(_encodable(text, sys.stdout))
+        """Text on stdout, at once."""
+        with _writing():
+            sys.stdout.write(text)
             sys.stdout.flush()
-        except BrokenPipeError:
-            # Python must not flush into the closed pipe once more when it exits.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            raise ReaderGoneError from None
 
     def say(self, text: str) -> None:
         """Words for a person; nobody parses them."""
         if not self.as_json:
-            sys.stderr.write(_encodable(text, sys.stderr) + "\n")
-            sys.stderr.flush()
+            with contextlib.suppress(OSError):
+                sys.stderr.write(text + "\n")
+                sys.stderr.flush()
 
 
 def console(stream: TextIO) -> Console:
@@ -145,6 +140,16 @@ def _dim(text: str) -> str:
     return f"\x1b[2m{text}\x1b[0m" if is_colourful(sys.stderr) else text
 
 
-def _encodable(text: str, stream: TextIO) -> str:
-    encoding = stream.encoding or "ascii"
-    return text.encode(encoding, "replace").decode(encoding)
+@contextlib.contextmanager
+def _writing() -> Iterator[None]:
+    """Raises ReaderGoneError when nobody reads stdout any more, UsageError when it is full."""
+    try:
+        yield
+    except OSError as error:
+        # Python must not flush into the broken stream once more when it exits.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if isinstance(error, BrokenPipeError):
+            raise ReaderGoneError from None
+        raise UsageError(
+            f"stdout cannot be written: {error.strerror}", rule="stdout", fix="free its disk"
+        ) from error

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from llmtp.cli.env import Env
 from llmtp.cli.options import (
     CtxOpt,
     DraftOpt,
@@ -19,7 +20,6 @@ from llmtp.cli.options import (
     ParallelOpt,
     StrictOpt,
 )
-from llmtp.cli.output import Out
 
 VramOpt = Annotated[
     str | None,
@@ -55,7 +55,7 @@ def command(
     from llmtp.cli import wishes
     from llmtp.cli.render import plans
 
-    out: Out = ctx.obj
+    env: Env = ctx.obj
     prepared = chain.prepare(
         model,
         draft,
@@ -64,4 +64,4 @@ def command(
         engine,
         cards=wishes.imagined_cards(vram, backend),
     )
-    out.result(prepared.to_dict(), prepared.findings, lambda c: plans.render(c, prepared))
+    env.out.result(prepared.to_dict(), prepared.findings, lambda c: plans.render(c, prepared))

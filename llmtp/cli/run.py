@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from llmtp.cli.env import Env
 from llmtp.cli.options import (
     ApiKeyFileOpt,
     CtxOpt,
@@ -25,8 +26,8 @@ from llmtp.cli.options import (
     StrictOpt,
     TempOpt,
 )
-from llmtp.cli.output import Out
 from llmtp.errors import UsageError
+from llmtp.text import clean
 
 ExtraArg = Annotated[
     list[str] | None,
@@ -65,15 +66,13 @@ def command(
     """Check, plan, start, prove and watch a server; Ctrl-C stops it."""
     from llmtp import chain, launch
     from llmtp.cli import once, views, wishes
-    from llmtp.server.signals import Signals
 
-    out: Out = ctx.obj
-    _only_behind_dashes(out, extra)
+    env: Env = ctx.obj
+    out = env.out
+    _only_behind_dashes(env, extra)
     prompt = None if ask is None else once.read_prompt(ask)
     wanted = wishes.plan_wishes(ctx_size, n_max, draft, kv_type, parallel, margin, strict)
     serving = wishes.serving(host, port, api_key_file, make_key, temp)
-    signals = Signals()
-    signals.install()
     view = views.choose(out, live=not no_live and sys.stdout.isatty(), once=ask is not None)
     prepared = chain.prepare(
         model,
@@ -90,16 +89,17 @@ def command(
     view.prepared(prepared)
     if make_key:
         out.say(f"clients need the key in {serving.api_key_file}")
-    with view, launch.launch(prepared, serving, signals, view) as running:
+    with view, launch.launch(prepared, serving, env.signals, view) as running:
         if prompt is None:
             running.watch(view)
         else:
             once.answer(out, running, prompt, prepared)
 
 
-def _only_behind_dashes(out: Out, extra: list[str] | None) -> None:
-    if extra and not out.has_separator:
+def _only_behind_dashes(env: Env, extra: list[str] | None) -> None:
+    if extra and not env.has_separator:
         raise UsageError(
-            f"unexpected argument {extra[0]!r}",
+            f"unexpected argument {clean(extra[0], 60)!r}",
             expected="one MODEL; flags for llama-server stand behind --",
+            fix="put text with spaces in quotes",
         )

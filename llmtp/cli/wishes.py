@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 from llmtp.cli.options import KvType, parse_ctx, parse_n_max
@@ -49,7 +50,9 @@ def imagined_cards(vram: str | None, backend: str | None) -> list[Device] | None
     name = backend or "cuda"
     if name not in _BACKENDS:
         raise UsageError(
-            f"--backend {clean(name, 40)!r} is not known", expected=", ".join(_BACKENDS)
+            f"--backend {clean(name, 40)!r} is not known",
+            expected=", ".join(_BACKENDS),
+            fix="leave out --backend for cuda",
         )
     cards = []
     for index, text in enumerate(vram.split(",")):
@@ -66,6 +69,8 @@ def serving(
     host: str, port: int | None, api_key_file: Path | None, make_key: bool, temp: float | None
 ) -> Serving:
     """Where to listen; raises UsageError for an open host without a key and for a taken port."""
+    if temp is not None and not math.isfinite(temp):
+        raise UsageError(f"--temp {temp} is not a temperature", fix="use 0 to 5")
     if make_key and api_key_file is not None:
         raise UsageError("--make-key and --api-key-file exclude each other", fix="use one of them")
     file = access.make_key() if make_key else api_key_file

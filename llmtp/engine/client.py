@@ -12,6 +12,7 @@ from llmtp.errors import EngineUnreachableError
 
 _TIMEOUT_S = 3.0
 _ANSWER_TIMEOUT_S = 600.0
+_PROOF_TIMEOUT_S = 300.0
 
 
 class EngineClient:
@@ -42,7 +43,7 @@ class EngineClient:
     def complete(self, body: dict[str, Any]) -> dict[str, Any]:
         """One `/completion` that is not streamed."""
         try:
-            response = self._http.post("/completion", json=body, timeout=_ANSWER_TIMEOUT_S)
+            response = self._http.post("/completion", json=body, timeout=_PROOF_TIMEOUT_S)
         except httpx.HTTPError as error:
             raise EngineUnreachableError(str(error) or type(error).__name__) from error
         answer = self._json(_checked(response))

@@ -16,6 +16,15 @@ from llmtp.units import MiB
 
 #: Of the trace level the engine prints its memory and the acceptance per position, no prompts.
 _TRACE = "4"
+#: Flags with which the engine prints something and ends.
+_ENDING = (
+    "--help",
+    "--version",
+    "--list-devices",
+    "--license",
+    "--completion-bash",
+    "--cache-list",
+)
 _CORS = ("--cors-origins", "--cors-credentials")
 _KEY_IN_ARGV = "--api-key"
 #: Flags that take memory or move layers behind the back of the plan.
@@ -88,7 +97,15 @@ class Command:
             prefix.append("env")
             for name, value in self.env.items():
                 prefix += ["-u", name] if value is None else [f"{name}={value}"]
-        return shlex.join((*prefix, *self.argv))
+        return " ".join(_quote(word) for word in (*prefix, *self.argv))
+
+
+def _quote(word: str) -> str:
+    """For a shell; control characters are escaped, so that a terminal may show the line too."""
+    if word.isprintable():
+        return shlex.quote(word)
+    escaped = word.encode("unicode_escape").decode("ascii").replace("'", "\\'")
+    return f"$'{escaped}'"
 
 
 def build_command(plan: Plan, engine: Engine, serving: Serving, extra: Sequence[str]) -> Command:
@@ -176,7 +193,11 @@ def _check_extra(
             raise UsageError(
                 f"this llama-server has no flag {clean(word, 60)}",
                 rule="engine-args",
-                fix=near or "see what its --help offers",
+                fix=f"{near or 'see what its --help offers'}; options of llmtp stand before --",
+            )
+        if any(name in aliases for name in _ENDING):
+            raise UsageError(
+                f"with {flag} the engine ends at once", rule="engine-args", fix=f"leave out {flag}"
             )
         if _KEY_IN_ARGV in aliases:
             raise UsageError(

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from llmtp import paths
 from llmtp.config import load_config
 from llmtp.engine.ask import ask
 from llmtp.engine.build import Build, Unusable, examine
@@ -103,8 +104,8 @@ def _candidates(requested: str | None) -> Iterator[Candidate | Finding]:
 
 
 def _named(value: str, source: str) -> Candidate | Finding:
-    path = Path(value).expanduser()
-    found = shutil.which(value if os.sep not in value and not path.exists() else path)
+    path = paths.typed(value)
+    found = shutil.which(value if os.sep not in value and not paths.exists(path) else path)
     if found is not None:
         return Candidate(Path(found), source, {})
     shown = clean(value, 200)

@@ -8,9 +8,10 @@ from pathlib import Path
 
 from llmtp.errors import BadFileError, NotFoundError, UsageError
 from llmtp.gguf.reader import Header, TensorInfo, read_header
+from llmtp.paths import exists
 from llmtp.text import clean, near_names
 
-_PART = re.compile(r"(?P<stem>.+)-(?P<part>\d{5})-of-(?P<parts>\d{5})\.gguf")
+_PART = re.compile(r"(?P<stem>.+)-(?P<part>[0-9]{5})-of-(?P<parts>[0-9]{5})\.gguf", re.DOTALL)
 _MAX_PARTS = 1024
 
 
@@ -54,27 +55,45 @@ def open_model(path: Path) -> ModelFile:
             expected="the first part",
             fix=f"give {_shown(paths[0])}",
         )
-    claimed = first.metadata.get("split.count", parts)
-    if claimed != parts:
+    headers = (first, *(_read(p) for p in paths[1:]))
+    for number, (part, header) in enumerate(zip(paths, headers, strict=True)):
+        claimed = header.metadata.get("split.no"), header.metadata.get("split.count")
+        if claimed != (number, parts):
+            raise BadFileError(
+                f"{_shown(part)} is not part {number + 1} of {parts}, as its name says",
+                rule="split-part",
+                expected=f"split.no {number} and split.count {parts}",
+                observed=clean(" and ".join(map(str, claimed)), 60),
+                fix="download it again under its own name",
+            )
+    names = [tensor.name for header in headers for tensor in header.tensors]
+    if len(set(names)) != len(names):
         raise BadFileError(
-            f"{_shown(path)} says that it has {claimed!r} parts, but its name says {parts}",
-            rule="split-count",
-            fix="download it again under its own name",
+            f"the parts of {_shown(path)} hold the same tensor twice",
+            rule="split-part",
+            fix="download them again",
         )
-    return ModelFile(path, tuple(paths), (first, *(_read(p) for p in paths[1:])))
+    return ModelFile(path, tuple(paths), headers)
 
 
 def _read(path: Path) -> Header:
     name = _shown(path)
+    if not exists(path):
+        raise _missing(path)
     if path.is_dir():
-        raise BadFileError(f"{name} is a directory", rule="file-kind", expected="a GGUF file")
-    if not path.exists():
-        folder = path.parent
-        names = [p.name for p in folder.glob("*.gguf")] if folder.is_dir() else []
-        raise NotFoundError(
-            f"there is no file {name}",
-            rule="file-not-found",
-            fix=near_names(path.name, names) or "check the path",
+        raise BadFileError(
+            f"{name} is a directory",
+            rule="file-kind",
+            expected="a GGUF file",
+            fix="name the .gguf file in it",
+        )
+    if not path.is_file():
+        # A pipe would wait for ever, and a device never ends.
+        raise BadFileError(
+            f"{name} is not a regular file",
+            rule="file-kind",
+            expected="a GGUF file",
+            fix="name a .gguf file",
         )
     try:
         with path.open("rb") as file:
@@ -84,8 +103,20 @@ def _read(path: Path) -> Header:
             return read_header(file, size, name)
     except OSError as error:
         raise BadFileError(
-            f"{name} cannot be read: {error.strerror}", rule="file-unreadable"
+            f"{name} cannot be read: {error.strerror}",
+            rule="file-unreadable",
+            fix="check its permissions and its disk",
         ) from error
+
+
+def _missing(path: Path) -> NotFoundError:
+    folder = path.parent
+    names = [p.name for p in folder.glob("*.gguf") if exists(p)] if exists(folder) else []
+    return NotFoundError(
+        f"there is no file {_shown(path)}",
+        rule="file-not-found",
+        fix=near_names(clean(path.name, 300), names) or "check the path",
+    )
 
 
 def _shown(path: Path) -> str:

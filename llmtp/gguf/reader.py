@@ -23,6 +23,7 @@ _MAX_KEYS = _MAX_TENSORS = 1 << 16
 _MAX_KEY_BYTES = 1 << 16
 _MAX_STRING_BYTES = 1 << 23
 _MAX_BUILT_ELEMENTS = 1 << 12
+_MAX_BUILT_BYTES = 1 << 26
 _MAX_DIMENSIONS = 4
 _MAX_ELEMENTS = 1 << 50
 _FIRST_READ = 1 << 16
@@ -77,6 +78,7 @@ class _Reader:
         self._dropped = 0  # bytes of the file before the window
         self._file_bytes = file_bytes
         self._name = name
+        self._built = 0  # bytes of values that are kept
 
     def header(self) -> Header:
         version = self._version()
@@ -172,7 +174,7 @@ class _Reader:
         (length,) = self._unpack("<Q")
         if length > limit:
             self._fail(f"has a string of {length} bytes", f"at most {limit}")
-        return self._take(length).decode("utf-8", "replace")
+        return self._keep(length).decode("utf-8", "replace")
 
     def _walk_strings(self, count: int) -> str:
         """Hash `count` length-prefixed strings in one tight loop over the window."""
@@ -210,7 +212,14 @@ class _Reader:
         return digest.hexdigest()
 
     def _unpack(self, layout: str) -> tuple[Any, ...]:
-        return struct.unpack(layout, self._take(struct.calcsize(layout)))
+        return struct.unpack(layout, self._keep(struct.calcsize(layout)))
+
+    def _keep(self, n_bytes: int) -> bytes:
+        """Take bytes that become values: all together may not fill the memory."""
+        self._built += n_bytes
+        if self._built > _MAX_BUILT_BYTES:
+            self._fail("has over 64 MiB of metadata", "some MiB")
+        return self._take(n_bytes)
 
     def _take(self, n_bytes: int) -> bytes:
         self._need(n_bytes)

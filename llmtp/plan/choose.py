@@ -100,7 +100,20 @@ def _check_wishes(wishes: Wishes, text: TextModel, has_draft: bool) -> None:
             fix="leave out --draft off, or use --n-max off",
         )
     if not 1 <= wishes.parallel <= MAX_SLOTS:
-        raise UsageError(f"--parallel {wishes.parallel}", expected=f"1 to {MAX_SLOTS} slots")
+        raise UsageError(
+            f"--parallel {wishes.parallel} is not possible",
+            expected=f"1 to {MAX_SLOTS} slots",
+            fix="leave out --parallel for 1",
+        )
+    block, _ = memory.KV_TYPES[wishes.kv_type]
+    heads = (text.head_full, text.value_full, text.head_sliding, text.value_sliding)
+    if any(length % block for length in heads):
+        raise UsageError(
+            f"--kv-type {wishes.kv_type} does not go with this model's heads of {min(heads)}",
+            rule="kv-type",
+            expected=f"head sizes that {block} divides",
+            fix="leave out --kv-type for f16",
+        )
     most = text.context_train * wishes.parallel
     if isinstance(wishes.ctx, int) and wishes.ctx > most:
         raise UsageError(

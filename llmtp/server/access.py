@@ -11,6 +11,8 @@ from llmtp import paths
 from llmtp.errors import UsageError
 from llmtp.text import clean
 
+_MOST_KEY_CHARACTERS = 1 << 16
+
 
 def is_loopback(host: str) -> bool:
     """Can only this machine reach a server bound to `host`?"""
@@ -21,20 +23,30 @@ def is_loopback(host: str) -> bool:
 
 
 def check_host(host: str, api_key_file: Path | None) -> None:
-    """Raises UsageError for a host that others can reach when there is no key."""
-    if is_loopback(host) or api_key_file is not None:
-        return
-    raise UsageError(
-        f"--host {clean(host, 60)} lets other machines in, and there is no key",
-        rule="open-host",
-        expected="a loopback address, or a key",
-        fix="add --make-key or --api-key-file FILE",
-    )
+    """Raises UsageError for what is no address, and for an open one when there is no key."""
+    shown = clean(host, 60)
+    try:
+        if host != "localhost":
+            ipaddress.ip_address(host)
+    except ValueError:
+        raise UsageError(
+            f"--host {shown!r} is not an address",
+            rule="host",
+            expected="an IP address of this machine, or localhost; the port goes behind --port",
+            fix="leave out --host for 127.0.0.1",
+        ) from None
+    if not is_loopback(host) and api_key_file is None:
+        raise UsageError(
+            f"--host {shown} lets other machines in, and there is no key",
+            rule="open-host",
+            expected="a loopback address, or a key",
+            fix="add --make-key or --api-key-file FILE",
+        )
 
 
 def connect_host(host: str) -> str:
     """The address, ready for a URL, at which this machine reaches a server bound to `host`."""
-    if host in ("0.0.0.0", ""):  # noqa: S104 - compared, not bound
+    if host == "0.0.0.0":  # noqa: S104 - compared, not bound
         return "127.0.0.1"
     if host == "::":
         return "[::1]"
@@ -43,23 +55,33 @@ def connect_host(host: str) -> str:
 
 def read_key(file: Path) -> str:
     """The first key of a file in the engine's format: one a line, # for comments."""
+    shown = f"--api-key-file {clean(str(file), 200)}"
+    fix = "make one with --make-key"
     try:
-        lines = file.read_text(encoding="utf-8").splitlines()
+        if not file.is_file():
+            raise UsageError(f"{shown} is not a file", fix=fix)
+        with file.open(encoding="utf-8") as stream:
+            lines = stream.read(_MOST_KEY_CHARACTERS).splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(
-            f"--api-key-file {file} cannot be read: {error}", fix="make one with --make-key"
-        ) from error
+        raise UsageError(f"{shown} cannot be read: {clean(str(error))}", fix=fix) from error
     keys = [line.strip() for line in lines if line.strip() and not line.startswith("#")]
     if not keys or not keys[0].isascii() or not keys[0].isprintable():
-        raise UsageError(f"--api-key-file {file} has no key", expected="a line of printable ASCII")
+        raise UsageError(f"{shown} has no key", expected="a line of printable ASCII", fix=fix)
     return keys[0]
 
 
 def make_key() -> Path:
     """A new random key in a file that only its owner can read."""
-    folder = paths.private_dir(paths.state_dir() / "keys")
+    folder = paths.state_dir() / "keys"
     file = folder / f"{secrets.token_hex(4)}.key"
-    descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "w", encoding="ascii") as out:
-        out.write(secrets.token_urlsafe(32) + "\n")
+    try:
+        paths.private_dir(folder)
+        descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "w", encoding="ascii") as out:
+            out.write(secrets.token_urlsafe(32) + "\n")
+    except OSError as error:
+        raise UsageError(
+            f"--make-key cannot write {file}: {error.strerror}",
+            fix="name a file of your own with --api-key-file",
+        ) from error
     return file

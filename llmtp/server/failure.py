@@ -13,6 +13,7 @@ from llmtp.text import clean
 _NORMAL = "requires ctx_other to be set"
 _STAMP = re.compile(r"^[\d.]+ [IWED] ")
 _TELLING = re.compile(r"^[\d.]+ E |error|failed|assert|abort|invalid", re.IGNORECASE)
+_ARGUMENT = re.compile(r"invalid argument: |error while handling argument ")
 _SHOWN_LINES = 3
 
 
@@ -35,10 +36,6 @@ _CAUSES = (
         Cause("this build does not know the model", "install a newer llama.cpp build"),
     ),
     (
-        re.compile(r"invalid argument: (\S+)"),
-        Cause("it does not take one of its arguments", "check what stands behind --"),
-    ),
-    (
         re.compile(r"error while loading shared libraries"),
         Cause("a shared library is missing", "reinstall the engine"),
     ),
@@ -53,7 +50,8 @@ _SIGNALS = {
         "it was built for another CPU (illegal instruction)", "install a build for this CPU"
     ),
     signal.SIGKILL: Cause(
-        "it was killed by the system, often for lack of memory", "use a smaller --ctx or quant"
+        "it was killed (SIGKILL), by somebody or by the system for lack of memory",
+        "see whether memory ran out: a smaller --ctx or quant needs less",
     ),
 }
 
@@ -66,6 +64,10 @@ def is_telling(line: str) -> bool:
 def explain(returncode: int | None, lines: Sequence[str]) -> Cause:
     """The cause, with the last telling lines where it is not a known one."""
     telling = [line for line in lines if is_telling(line)]
+    refused = next((line for line in telling if _ARGUMENT.search(line)), None)
+    if refused is not None:
+        said = clean(refused.removeprefix("error: "), 160)
+        return Cause(f"it refuses an argument: {said}", "check what stands behind --")
     for pattern, cause in _CAUSES:
         if any(pattern.search(line) for line in telling):
             return cause
@@ -74,7 +76,7 @@ def explain(returncode: int | None, lines: Sequence[str]) -> Cause:
     if known is not None:
         return known
     said = " | ".join(clean(_STAMP.sub("", line).strip(), 160) for line in telling[-_SHOWN_LINES:])
-    return Cause(f"{ended}: {said}" if said else ended, "see its log")
+    return Cause(f"{ended}: {said}" if said else ended, "read the end of its output")
 
 
 def _ended(returncode: int | None) -> str:

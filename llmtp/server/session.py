@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections import deque
 from collections.abc import Callable
@@ -57,7 +58,8 @@ class Session:
 
     def __enter__(self) -> Session:
         stamp = time.strftime("%Y%m%d-%H%M%S")
-        log = paths.log_dir() / f"{self.plan.name}-{stamp}-{self.serving.port}.log"
+        name = re.sub(r"[^A-Za-z0-9._-]", "_", self.plan.name)
+        log = paths.log_dir() / f"{name}-{stamp}-{self.serving.port}.log"
         try:
             with self._signals.hold():
                 self._process = ServerProcess(self._command, log, self._on_line)

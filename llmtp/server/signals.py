@@ -1,4 +1,4 @@
-"""SIGINT, SIGTERM and SIGHUP as one exception, never between a fork and its bookkeeping."""
+"""Signals that end us as one exception, never between a fork and its bookkeeping."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import signal
 from collections.abc import Iterator
 from types import FrameType
 
-_CAUGHT = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_CAUGHT = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 
 
 class Interrupted(BaseException):

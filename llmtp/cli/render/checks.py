@@ -7,6 +7,7 @@ from rich.table import Table
 
 from llmtp.gguf.facts import ModelFacts
 from llmtp.pairing import GEMMA4_WIDTHS
+from llmtp.text import clean
 from llmtp.units import format_bytes
 from llmtp.verdict import Checked
 
@@ -16,7 +17,9 @@ def render(console: Console, checked: Checked) -> None:
     table = Table(box=None, padding=(0, 2, 0, 0), show_header=False)
     for role, facts in (("main", checked.reference.main), ("draft", checked.reference.draft)):
         if facts is not None:
-            table.add_row(role, facts.path.name, _kind(facts), format_bytes(facts.file_bytes))
+            table.add_row(
+                role, clean(facts.path.name, 80), _kind(facts), format_bytes(facts.file_bytes)
+            )
     console.print(table)
     word, style = ("compatible", "green") if checked.compatible else ("rejected", "red")
     console.print(f"{word}: {_verdict(checked.compatible)}", style=style)

@@ -16,6 +16,7 @@ from llmtp.errors import Finding
 from llmtp.launch import Event
 from llmtp.metrics.sampler import Sample
 from llmtp.plan.result import Plan
+from llmtp.text import clean
 from llmtp.units import format_bytes, format_count, format_duration, format_percent, format_rate
 
 _BAR = 10
@@ -52,6 +53,7 @@ class LiveView:
     def event(self, event: Event) -> None:
         match event.name:
             case "ready":
+                self._live.update(Text(), refresh=True)
                 self._url = f"{event.fields['url']}/v1"
                 self._state = "proving"
             case "mtp":
@@ -131,9 +133,13 @@ def bar(share: float, width: int) -> str:
 
 
 def _model(plan: Plan) -> str:
-    draft = f" + {plan.draft.path.name}, n-max {plan.n_max}" if plan.draft else ", no drafter"
+    draft = (
+        f" + {clean(plan.draft.path.name, 60)}, n-max {plan.n_max}"
+        if plan.draft
+        else ", no drafter"
+    )
     quant = f" ({plan.main.quant})" if plan.main.quant else ""
-    return f"{plan.main.path.name}{quant}{draft}"
+    return f"{clean(plan.main.path.name, 60)}{quant}{draft}"
 
 
 def _context(plan: Plan, sample: Sample) -> str:

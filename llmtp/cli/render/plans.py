@@ -11,6 +11,7 @@ from rich.text import Text
 from llmtp.chain import Prepared
 from llmtp.cli.words import summary
 from llmtp.plan.memory import Parts
+from llmtp.text import clean
 from llmtp.units import format_bytes
 
 _ROWS = (
@@ -40,7 +41,7 @@ def render(console: Console, prepared: Prepared) -> None:
     console.print(
         f"• engine {prepared.engine.path} ({prepared.engine.source})", soft_wrap=True, style="dim"
     )
-    model = plan.name if prepared.reference.profile else shlex.quote(str(plan.main.path))
+    model = plan.name if prepared.reference.profile else shlex.quote(clean(str(plan.main.path)))
     console.print(f"\nllmtp run {model} --dry-run prints the command.", style="dim", soft_wrap=True)
 
 
