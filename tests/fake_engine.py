@@ -16,6 +16,7 @@ from typing import Any
 
 HELP = """----- common params -----
 -m,    --model FNAME                    model path to load
+-t,    --threads N                      number of CPU threads
 -c,    --ctx-size N                     size of the prompt context
 -np,   --parallel N                     number of server slots
 -ub,   --ubatch-size N                  physical maximum batch size

@@ -148,6 +148,8 @@ def test_own_flags_pass_through(cli: Cli) -> None:
         "argv"
     ]
     assert argv[-4:] == ["--top-k", "7", "-t", "1"]
+    # The plan's own --threads gives way.
+    assert "--threads" not in argv
 
 
 @pytest.mark.parametrize(

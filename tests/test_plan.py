@@ -134,6 +134,13 @@ def test_impossible_wishes_are_usage_errors(demo: Path, wishes: Wishes) -> None:
         make_plan(ref, machine(24000), wishes)
 
 
+def test_a_tiny_model_runs_on_one_thread(demo: Path) -> None:
+    ref = real_size(demo)
+    assert make_plan(ref, machine(24000), Wishes()).threads is None
+    tiny = replace(ref, main=replace(ref.main, tensor_bytes=TensorBytes(1, 0, 1, 0, 1)))
+    assert make_plan(tiny, machine(24000), Wishes()).threads == 1
+
+
 @pytest.mark.parametrize(("ram_gib", "most"), [(64, 8 * GiB), (4, 3 * GiB), (1.7, 300 * MiB)])
 def test_the_prompt_cache_never_takes_the_last_ram(demo: Path, ram_gib: float, most: int) -> None:
     plan = make_plan(real_size(demo), machine(24000, ram_gib=ram_gib), Wishes())

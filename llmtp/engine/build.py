@@ -101,7 +101,7 @@ def _load_demo_pair(path: Path, env: Mapping[str, str]) -> Unusable | None:
     argv = [str(path), "--model", str(demo / "demo.gguf")]
     argv += ["--model-draft", str(demo / "mtp-demo.gguf"), "--spec-type", "draft-mtp"]
     argv += ["--spec-draft-n-max", "1", "--ctx-size", "512", "--parallel", "1"]
-    argv += ["--device", "none", "--gpu-layers", "0", "--fit", "off"]
+    argv += ["--threads", "1", "--device", "none", "--gpu-layers", "0", "--fit", "off"]
     argv += ["--host", "127.0.0.1", "--port", str(free_port())]
     answer = ask(argv, env, _LOAD_TIMEOUT_S, until=_LISTENING)
     if _LISTENING in answer.output:

@@ -26,6 +26,8 @@ _ENDING = (
     "--cache-list",
 )
 _CORS = ("--cors-origins", "--cors-credentials")
+#: Ours, but the user may say otherwise.
+_REPLACEABLE = (*_CORS, "--threads")
 _KEY_IN_ARGV = "--api-key"
 #: Flags that take memory or move layers behind the back of the plan.
 _UNPLANNED = (
@@ -164,6 +166,8 @@ def _options(plan: Plan, serving: Serving) -> list[tuple[str, ...]]:
         ("--no-cors-credentials",),
         ("--verbosity", _TRACE),
     ]
+    if plan.threads is not None:
+        options.append(("--threads", str(plan.threads)))
     if serving.api_key_file is not None:
         options.append(("--api-key-file", str(serving.api_key_file)))
     if serving.temp is not None:
@@ -205,9 +209,10 @@ def _check_extra(
                 rule="engine-args",
                 fix="use --api-key-file FILE",
             )
-        if any(name in aliases for name in _CORS):
+        if any(name in aliases for name in _REPLACEABLE):
             options = [o for o in options if o[0] not in aliases]
-            findings.append(_said("cors-widened", f"{flag} replaces what llmtp would close"))
+            if any(name in aliases for name in _CORS):
+                findings.append(_said("cors-widened", f"{flag} replaces what llmtp would close"))
             continue
         for option in options:
             if option[0] in aliases:

@@ -21,7 +21,10 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """`ctx_size` is the engine's total `-c`; `n_max` 0 is MTP off; `device` None is the CPU."""
+    """`ctx_size` is the engine's total `-c`; `n_max` 0 is MTP off; `device` None is the CPU.
+
+    `threads` None leaves the number of CPU threads to the engine.
+    """
 
     name: str
     main: ModelFacts
@@ -33,6 +36,7 @@ class Plan:
     device: Device | None
     gpu_layers: int
     ubatch: int
+    threads: int | None
     prompt_cache_bytes: int
     devices: tuple[Usage, ...]
     host: Host
@@ -58,6 +62,7 @@ class Plan:
             "parallel": self.parallel,
             "kv_type": self.kv_type,
             "gpu_layers": self.gpu_layers,
+            "threads": self.threads,
             "prompt_cache_bytes": self.prompt_cache_bytes,
             "why": list(self.why),
             "devices": [u.device.to_dict() | u.parts.to_dict() for u in self.devices],
