@@ -172,7 +172,8 @@ class Writer:
         self.tensors: list[tuple[str, tuple[int, ...], array[float]]] = []
 
     def add(self, key: str, kind: int, value: object) -> None:
-        payload = gguf_string(value) if kind == STRING else struct.pack(VALUE_FORMAT[kind], value)  # type: ignore[arg-type]  # callers pass strings with STRING
+        text = kind == STRING
+        payload = gguf_string(str(value)) if text else struct.pack(VALUE_FORMAT[kind], value)
         self.metadata.append(gguf_string(key) + struct.pack("<I", kind) + payload)
 
     def add_array(self, key: str, kind: int, values: list[object]) -> None:

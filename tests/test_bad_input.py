@@ -10,7 +10,7 @@ from builders import gguf, make_huge_main, text_entry
 from harness import Cli, assert_one_clear_line
 
 
-def refuse(cli: Cli, code: int, words: str, *args: str | Path) -> None:
+def assert_refused(cli: Cli, code: int, words: str, *args: str | Path) -> None:
     """`run` and, where it takes the same arguments, its JSON form fail alike."""
     assert_one_clear_line(cli("run", *args, "--ask", "x"), code, words)
     body = cli("run", *args, "--ask", "x", "--json").json
@@ -21,66 +21,66 @@ def refuse(cli: Cli, code: int, words: str, *args: str | Path) -> None:
 
 
 def test_swapped(cli: Cli, demo: Path) -> None:
-    refuse(cli, 3, "swapped", demo / "mtp-demo.gguf", "--draft", demo / "demo.gguf")
+    assert_refused(cli, 3, "swapped", demo / "mtp-demo.gguf", "--draft", demo / "demo.gguf")
 
 
 def test_a_drafter_alone(cli: Cli, demo: Path) -> None:
-    refuse(cli, 3, "is an MTP drafter", demo / "mtp-demo.gguf")
+    assert_refused(cli, 3, "is an MTP drafter", demo / "mtp-demo.gguf")
 
 
 def test_a_main_model_as_drafter(cli: Cli, demo: Path) -> None:
-    refuse(cli, 3, "is a main model", demo / "demo.gguf", "--draft", demo / "demo.gguf")
+    assert_refused(cli, 3, "is a main model", demo / "demo.gguf", "--draft", demo / "demo.gguf")
 
 
 def test_another_architecture(cli: Cli, tmp_path: Path) -> None:
     (tmp_path / "m.gguf").write_bytes(gguf([text_entry("general.architecture", "qwen3")]))
-    refuse(cli, 3, "is a qwen3 model", tmp_path / "m.gguf")
+    assert_refused(cli, 3, "is a qwen3 model", tmp_path / "m.gguf")
 
 
 def test_a_safetensors_folder(cli: Cli, tmp_path: Path) -> None:
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "config.json").write_text("{}")
-    refuse(cli, 3, "safetensors", tmp_path / "model")
+    assert_refused(cli, 3, "safetensors", tmp_path / "model")
 
 
 def test_a_missing_file(cli: Cli, demo: Path) -> None:
-    refuse(cli, 8, "did you mean 'demo.gguf'", demo / "dem.gguf")
+    assert_refused(cli, 8, "did you mean 'demo.gguf'", demo / "dem.gguf")
 
 
 def test_a_missing_drafter(cli: Cli, demo: Path) -> None:
-    refuse(cli, 8, "there is no file", "demo", "--draft", demo / "none.gguf")
+    assert_refused(cli, 8, "there is no file", "demo", "--draft", demo / "none.gguf")
 
 
 def test_no_drafter_anywhere(cli: Cli, demo: Path, tmp_path: Path) -> None:
     alone = tmp_path / "alone.gguf"
     alone.write_bytes((demo / "demo.gguf").read_bytes())
-    refuse(cli, 8, "--draft off", alone)
+    assert_refused(cli, 8, "--draft off", alone)
     assert cli("run", alone, "--draft", "off", "--ask", "x").code == 0
 
 
 def test_an_empty_file(cli: Cli, tmp_path: Path) -> None:
     (tmp_path / "m.gguf").touch()
-    refuse(cli, 5, "is empty", tmp_path / "m.gguf")
+    assert_refused(cli, 5, "is empty", tmp_path / "m.gguf")
 
 
 def test_a_truncated_file(cli: Cli, demo: Path, tmp_path: Path) -> None:
     whole = (demo / "demo.gguf").read_bytes()
     for share in (3, 2):
         (tmp_path / "m.gguf").write_bytes(whole[: len(whole) // share])
-        refuse(cli, 5, "bytes are missing", tmp_path / "m.gguf")
+        assert_refused(cli, 5, "bytes are missing", tmp_path / "m.gguf")
 
 
 def test_no_gguf_file(cli: Cli, tmp_path: Path) -> None:
     (tmp_path / "m.gguf").write_bytes(b"\x1b[31mPK zip")
-    refuse(cli, 5, "not a usable GGUF file", tmp_path / "m.gguf")
+    assert_refused(cli, 5, "not a usable GGUF file", tmp_path / "m.gguf")
 
 
 def test_a_directory(cli: Cli, tmp_path: Path) -> None:
-    refuse(cli, 5, "is a directory", tmp_path)
+    assert_refused(cli, 5, "is a directory", tmp_path)
 
 
 def test_an_unknown_profile_offers_near_names(cli: Cli) -> None:
-    refuse(cli, 8, "did you mean 'demo'", "dmeo")
+    assert_refused(cli, 8, "did you mean 'demo'", "dmeo")
 
 
 @pytest.mark.parametrize(
@@ -99,7 +99,7 @@ def test_an_invalid_profile_names_file_line_and_field(cli: Cli, content: str, wo
     folder = cli.home / ".config" / "llmtp" / "profiles"
     folder.mkdir(parents=True)
     (folder / "bad.yaml").write_text(content, encoding="utf-8")
-    refuse(cli, 2, words, "bad")
+    assert_refused(cli, 2, words, "bad")
 
 
 def test_an_invalid_config_names_file_line_and_field(cli: Cli) -> None:
@@ -107,44 +107,44 @@ def test_an_invalid_config_names_file_line_and_field(cli: Cli) -> None:
     folder = cli.home / ".config" / "llmtp"
     folder.mkdir(parents=True)
     (folder / "config.yaml").write_text("# mine\nengin: x\n", encoding="utf-8")
-    refuse(cli, 2, "config.yaml:2: engin: unknown field; did you mean 'engine'", "demo")
+    assert_refused(cli, 2, "config.yaml:2: engin: unknown field; did you mean 'engine'", "demo")
 
 
 def test_a_taken_port(cli: Cli) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
-        refuse(cli, 2, "is taken", "demo", "--port", str(taken.getsockname()[1]))
+        assert_refused(cli, 2, "is taken", "demo", "--port", str(taken.getsockname()[1]))
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.7"])
 def test_an_open_host_needs_a_key(cli: Cli, host: str) -> None:
-    refuse(cli, 2, "there is no key", "demo", "--host", host)
+    assert_refused(cli, 2, "there is no key", "demo", "--host", host)
 
 
 def test_a_key_file_that_is_none(cli: Cli, tmp_path: Path) -> None:
-    refuse(cli, 2, "is not a file", "demo", "--api-key-file", tmp_path / "none")
+    assert_refused(cli, 2, "is not a file", "demo", "--api-key-file", tmp_path / "none")
     (tmp_path / "key").write_text("# only a comment\n")
-    refuse(cli, 2, "has no key", "demo", "--api-key-file", tmp_path / "key")
+    assert_refused(cli, 2, "has no key", "demo", "--api-key-file", tmp_path / "key")
 
 
 @pytest.mark.parametrize("engine", ["/nowhere/llama-server", "/etc/passwd", "no-such-program"])
 def test_an_engine_that_is_no_program(cli: Cli, engine: str) -> None:
-    refuse(cli, 9, "is not an executable program", "demo", "--engine", engine)
+    assert_refused(cli, 9, "is not an executable program", "demo", "--engine", engine)
 
 
 def test_an_engine_that_is_another_program(cli: Cli) -> None:
-    refuse(cli, 9, "is not a llama-server", "demo", "--engine", "/bin/ls")
+    assert_refused(cli, 9, "is not a llama-server", "demo", "--engine", "/bin/ls")
 
 
 def test_a_model_that_is_larger_than_memory(cli: Cli, demo: Path, tmp_path: Path) -> None:
     huge = tmp_path / "huge.gguf"
     make_huge_main(huge, 4 << 40)
-    refuse(cli, 4, "TiB are missing", huge, "--draft", demo / "mtp-demo.gguf")
+    assert_refused(cli, 4, "TiB are missing", huge, "--draft", demo / "mtp-demo.gguf")
 
 
 def test_a_margin_that_nothing_can_keep(cli: Cli) -> None:
-    refuse(cli, 4, "are missing", "demo", "--margin", "900TiB")
+    assert_refused(cli, 4, "are missing", "demo", "--margin", "900TiB")
 
 
 @pytest.mark.parametrize(
@@ -183,4 +183,4 @@ def test_words_that_nobody_asked_for(cli: Cli) -> None:
 
 
 def test_hub_references_say_what_to_do(cli: Cli) -> None:
-    refuse(cli, 2, "cannot be downloaded", "hf:owner/repo:Q4_K_M")
+    assert_refused(cli, 2, "cannot be downloaded", "hf:owner/repo:Q4_K_M")
