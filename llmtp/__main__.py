@@ -6,12 +6,21 @@ import sys
 
 
 def main() -> None:
-    """Run the command line and exit with its code."""
+    """Run the command line and exit with its code.
+
+    Signals come first: Python loses a KeyboardInterrupt that falls into an import's clean-up.
+    """
+    from llmtp.server.signals import Interrupted, Signals
+
+    signals = Signals()
+    signals.install()
     try:
         from llmtp.cli.app import run
-    except KeyboardInterrupt:
-        sys.exit(130)
-    sys.exit(run(sys.argv[1:]))
+
+        code = run(sys.argv[1:], signals)
+    except Interrupted as interrupted:
+        code = interrupted.exit_code
+    sys.exit(code)
 
 
 if __name__ == "__main__":

@@ -63,7 +63,8 @@ def test_every_part_has_its_place() -> None:
 
 def test_help_loads_nothing_heavy() -> None:
     code = (
-        "import sys, json; from llmtp.cli.app import run; run(['--help']); "
+        "import sys, json; from llmtp.server.signals import Signals; "
+        "from llmtp.cli.app import run; run(['--help'], Signals()); "
         "print(json.dumps(sorted(sys.modules)))"
     )
     printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout
@@ -95,7 +96,7 @@ def test_a_wheel_carries_its_profiles(cli: Cli, tmp_path: Path) -> None:
     installed = tmp_path / "installed"
     zipfile.ZipFile(wheel).extractall(installed)
     code = f"import sys; sys.path.insert(0, {str(installed)!r}); "
-    code += "from llmtp.cli.app import run; sys.exit(run(['check', 'demo', '--json']))"
+    code += "sys.argv[1:] = ['check', 'demo', '--json']; from llmtp.__main__ import main; main()"
     done = subprocess.run(
         [sys.executable, "-P", "-c", code],
         env=cli.env,

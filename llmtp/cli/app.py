@@ -48,11 +48,9 @@ def _main(
     raise typer.Exit
 
 
-def run(argv: Sequence[str]) -> int:
+def run(argv: Sequence[str], signals: Signals) -> int:
     """Run one command line; every ending becomes an exit code here."""
     _open_streams()
-    signals = Signals()
-    signals.install()
     env = _env_for(argv, signals)
     out = env.out
     try:

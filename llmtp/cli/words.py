@@ -44,7 +44,12 @@ def sample_line(sample: Sample, context: int) -> str:
         f"{format_rate(sample.mean_tokens_per_s)} average",
         f"{format_percent(sample.acceptance)} accepted",
         f"context {format_count(sample.context_used)} of {format_count(context)}",
-        f"{sample.requests} requests",
+        format_requests(sample.requests),
         f"RAM {format_bytes(sample.rss_bytes)}",
     ]
     return ", ".join(parts)
+
+
+def format_requests(count: int) -> str:
+    """`1 request`, `2 requests`."""
+    return f"{format_count(count)} request{'' if count == 1 else 's'}"

@@ -206,10 +206,11 @@ def _plan(ref: Reference, place: _Place, settings: Settings, n_max: int, n_max_w
 def _why_place(place: _Place) -> str:
     device = place.device
     if device is None:
-        seen = [d.name for d in place.machine.devices if not d.usable]
-        return "all layers on the CPU: no usable GPU" + (
-            f" among {', '.join(seen)}" if seen else ""
-        )
+        devices = place.machine.devices
+        if any(d.usable for d in devices):
+            return "all layers on the CPU: no GPU has room for them"
+        among = f" among {', '.join(d.name for d in devices)}" if devices else ""
+        return f"all layers on the CPU: no usable GPU{among}"
     return f"all layers on {place.name}, {format_bytes(device.free_bytes)} free by {device.source}"
 
 

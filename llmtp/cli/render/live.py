@@ -11,7 +11,7 @@ from rich.text import Text
 
 from llmtp.chain import Prepared
 from llmtp.cli.output import Out, console
-from llmtp.cli.words import describe
+from llmtp.cli.words import describe, format_requests
 from llmtp.errors import Finding
 from llmtp.launch import Event
 from llmtp.metrics.sampler import Sample
@@ -159,7 +159,7 @@ def _speed(sample: Sample) -> str:
 
 
 def _drafts(plan: Plan, sample: Sample) -> str:
-    requests = f"{format_count(sample.requests)} request{'s' if sample.requests != 1 else ''}"
+    requests = format_requests(sample.requests)
     if not plan.mtp:
         return f"MTP off  {requests}"
     length = sample.mean_accepted_length
