@@ -10,15 +10,14 @@ def main() -> None:
 
     Signals come first: Python loses a KeyboardInterrupt that falls into an import's clean-up.
     """
-    from llmtp.server.signals import Interrupted, Signals
+    from llmtp import signals
 
-    signals = Signals()
     signals.install()
     try:
         from llmtp.cli.app import run
 
-        code = run(sys.argv[1:], signals)
-    except Interrupted as interrupted:
+        code = run(sys.argv[1:])
+    except signals.Interrupted as interrupted:
         code = interrupted.exit_code
     sys.exit(code)
 

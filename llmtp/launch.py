@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from llmtp.chain import Prepared
 from llmtp.engine.command import Serving
-from llmtp.errors import EngineUnreachableError, Finding
+from llmtp.errors import EngineUnreachableError, Finding, MtpInactiveError, ServerDiedError
 from llmtp.machine.host import ProcessMeter
 from llmtp.metrics.counters import LogTally
 from llmtp.metrics.sampler import Meters, Sample, Sampler
@@ -17,7 +17,7 @@ from llmtp.plan.result import Plan
 from llmtp.server.answer import Answer, stream_answer
 from llmtp.server.proof import Proof
 from llmtp.server.session import Session
-from llmtp.server.signals import Signals
+from llmtp.text import clean
 from llmtp.verdict import Checked
 
 SAMPLE_EVERY_S = 1.0
@@ -72,12 +72,17 @@ class Running:
                 raise self.session.died()
 
     def answer(self, prompt: str, on_text: Callable[[str], None]) -> Answer:
-        """Ask once; raises ServerDiedError when the server goes away on the way."""
+        """Ask once; raises ServerDiedError when the server goes away, or fails the request."""
         try:
             return stream_answer(self.session.client, prompt, on_text)
         except EngineUnreachableError as error:
-            self.session.process.wait_ended(SAMPLE_EVERY_S)
-            raise self.session.died() from error
+            if self.session.wait_ended(SAMPLE_EVERY_S):
+                raise self.session.died() from error
+            raise ServerDiedError(
+                f"the server lives, but failed the request: {clean(error.detail)}",
+                rule="request",
+                fix=f"see its log: {self.session.log}",
+            ) from error
 
     def _sampler(self) -> Sampler:
         meter = ProcessMeter(self.session.process.pid)
@@ -86,12 +91,12 @@ class Running:
 
 
 @contextlib.contextmanager
-def launch(prepared: Prepared, serving: Serving, signals: Signals, view: View) -> Iterator[Running]:
+def launch(prepared: Prepared, serving: Serving, view: View) -> Iterator[Running]:
     """Start, wait for ready, prove MTP; the server is stopped on leaving."""
     plan, tally = prepared.plan, _Tally()
     files = [plan.main, *([plan.draft] if plan.draft else [])]
     total_bytes = sum(facts.file_bytes for facts in files)
-    session = Session(plan, prepared.command, serving, signals, tally.add)
+    session = Session(plan, prepared.command, serving, tally.add)
     try:
         with session, contextlib.ExitStack() as stopping:
             stopping.callback(view.stopping)
@@ -107,11 +112,16 @@ def launch(prepared: Prepared, serving: Serving, signals: Signals, view: View) -
                         "port": serving.port,
                         "n_max": plan.n_max,
                         "ready_s": round(ready_s, 3),
+                        "api_key_file": str(serving.api_key_file) if serving.api_key_file else None,
                     },
                 )
             )
-            proof = session.prove()
-            view.event(_mtp_event(proof))
+            try:
+                proof = session.prove()
+            except MtpInactiveError as error:
+                view.event(_mtp_event(Proof(0, 0), error.findings))
+                raise
+            view.event(_mtp_event(proof, proof.findings() if proof else []))
             for finding in proof.findings() if proof else ():
                 view.finding(finding)
             yield Running(session, tally)
@@ -119,17 +129,14 @@ def launch(prepared: Prepared, serving: Serving, signals: Signals, view: View) -
         view.event(Event("stopped", {"uptime_s": round(session.uptime_s, 3)}))
 
 
-def _mtp_event(proof: Proof | None) -> Event:
-    if proof is None:
-        return Event("mtp", {"active": False, "drafted": 0, "accepted": 0, "findings": []})
-    findings = [finding.to_dict() for finding in proof.findings()]
+def _mtp_event(proof: Proof | None, findings: list[Finding]) -> Event:
     return Event(
         "mtp",
         {
-            "active": True,
-            "drafted": proof.drafted,
-            "accepted": proof.accepted,
-            "findings": findings,
+            "active": proof is not None and proof.active,
+            "drafted": proof.drafted if proof else 0,
+            "accepted": proof.accepted if proof else 0,
+            "findings": [finding.to_dict() for finding in findings],
         },
     )
 

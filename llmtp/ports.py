@@ -14,11 +14,11 @@ def free_port(host: str = "127.0.0.1") -> int:
 
 def is_free(host: str, port: int) -> bool:
     """Could a server bind there now?"""
-    with _socket(host) as probe:
-        try:
+    try:
+        with _socket(host) as probe:
             probe.bind((host, port))
-        except OSError:
-            return False
+    except OSError:
+        return False
     return True
 
 

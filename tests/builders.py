@@ -67,3 +67,15 @@ def make_huge_main(path: Path, data_bytes: int) -> None:
     writer.write(path)
     with path.open("r+b") as file:
         file.truncate(path.stat().st_size + data_bytes)
+
+
+class AlwaysWrong(Vocabulary):
+    def drafted(self, slot: int) -> int:
+        return self.first + (slot + 5) % len(self.words)
+
+
+def make_pair_that_never_hits(folder: Path) -> Path:
+    """A pair that passes every check of its headers, with a drafter that is never right."""
+    main, draft = make_pair(folder)
+    make_draft(AlwaysWrong(pieces(TEXT))).write(draft)
+    return main

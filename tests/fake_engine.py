@@ -48,7 +48,6 @@ DEVICES = """Available devices:
 MODE = os.environ.get("FAKE_ENGINE", "ok")
 TIMINGS: dict[str, dict[str, int]] = {
     "never-drafts": {"predicted_n": 18},
-    "never-hits": {"predicted_n": 18, "draft_n": 51, "draft_n_accepted": 0},
 }
 
 
@@ -68,7 +67,10 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if MODE == "dies-at-request":
             os.kill(os.getpid(), signal.SIGKILL)
         if self.path == "/v1/chat/completions":
-            self.stream()
+            if MODE == "fails-requests":
+                self.answer({"error": {"message": "no luck"}}, status=500)
+            else:
+                self.stream()
             return
         good = {"predicted_n": 18, "draft_n": 20, "draft_n_accepted": 10}
         self.answer({"content": "eighteen", "timings": TIMINGS.get(MODE, good)})
@@ -92,9 +94,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.wfile.write(b"data: " + json.dumps(body).encode() + b"\n\n")
         self.wfile.flush()
 
-    def answer(self, body: Any) -> None:
+    def answer(self, body: Any, status: int = 200) -> None:
         data = body.encode() if isinstance(body, str) else json.dumps(body).encode()
-        self.send_response(200)
+        self.send_response(status)
         self.send_header("Content-Length", str(len(data)))
         self.end_headers()
         self.wfile.write(data)

@@ -13,14 +13,16 @@ from pathlib import Path
 import pytest
 from harness import Cli
 
+from llmtp.cli.options import KvType
 from llmtp.errors import ExitCode
+from llmtp.plan.memory import KV_TYPES
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "llmtp"
 #: Data flows one way: a part imports only parts that stand before it.
-ORDER = ["errors", "text", "units", "paths", "ports", "yamlfile", "config", "profiles", "gguf",
-         "pairing", "hub", "machine", "plan", "engine", "server", "metrics", "verdict", "chain",
-         "launch", "cli"]  # fmt: skip
+ORDER = ["errors", "signals", "text", "units", "paths", "ports", "yamlfile", "config",
+         "profiles", "gguf", "pairing", "hub", "machine", "plan", "engine", "server", "metrics",
+         "verdict", "chain", "launch", "cli"]  # fmt: skip
 HEAVY = {"rich", "httpx", "psutil", "pynvml", "yaml", "asyncio", "importlib.metadata", "pydantic",
          "llmtp.chain", "llmtp.verdict", "llmtp.plan", "llmtp.engine", "llmtp.gguf"}  # fmt: skip
 
@@ -57,14 +59,18 @@ def test_arrows_point_one_way(path: Path) -> None:
             assert part(path) == "cli", module
 
 
+def test_the_options_offer_every_kv_type() -> None:
+    assert [kind.value for kind in KvType] == list(KV_TYPES)
+
+
 def test_every_part_has_its_place() -> None:
     assert {part(p) for p in FILES} == set(ORDER)
 
 
 def test_help_loads_nothing_heavy() -> None:
     code = (
-        "import sys, json; from llmtp.server.signals import Signals; "
-        "from llmtp.cli.app import run; run(['--help'], Signals()); "
+        "import sys, json; "
+        "from llmtp.cli.app import run; run(['--help']); "
         "print(json.dumps(sorted(sys.modules)))"
     )
     printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout

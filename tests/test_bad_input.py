@@ -124,8 +124,9 @@ def test_an_open_host_needs_a_key(cli: Cli, host: str) -> None:
 
 def test_a_key_file_that_is_none(cli: Cli, tmp_path: Path) -> None:
     assert_refused(cli, 2, "is not a file", "demo", "--api-key-file", tmp_path / "none")
-    (tmp_path / "key").write_text("# only a comment\n")
-    assert_refused(cli, 2, "has no key", "demo", "--api-key-file", tmp_path / "key")
+    for content in ("# only a comment\n", "abc\r\n", " abc\n", "k\u00e9y\n"):
+        (tmp_path / "key").write_text(content, newline="")
+        assert_refused(cli, 2, "has no key", "demo", "--api-key-file", tmp_path / "key")
 
 
 @pytest.mark.parametrize("engine", ["/nowhere/llama-server", "/etc/passwd", "no-such-program"])
@@ -180,6 +181,8 @@ def test_a_prompt_that_does_not_fit(cli: Cli) -> None:
 
 def test_words_that_nobody_asked_for(cli: Cli) -> None:
     assert_one_clear_line(cli("run", "demo", "surplus"), 2, "unexpected argument 'surplus'")
+    both = cli("run", "demo", "surplus", "--", "-t", "1")
+    assert_one_clear_line(both, 2, "unexpected argument 'surplus'")
 
 
 def test_hub_references_say_what_to_do(cli: Cli) -> None:

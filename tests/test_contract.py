@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from harness import Cli
 
 ENVELOPE = {"schema", "command", "ok", "exit_code", "data", "findings"}
@@ -53,3 +55,13 @@ def test_check(cli: Cli) -> None:
     assert set(data) == {"main", "draft", "compatible"}
     for part in ("main", "draft"):
         assert set(data[part]) >= {"path", "architecture", "name", "size_label", "file_bytes"}
+
+
+def test_check_of_a_lone_drafter_tells_what_it_is(cli: Cli, demo: Path) -> None:
+    body = cli("check", demo / "mtp-demo.gguf", "--json").json
+    assert (body["exit_code"], body["data"]["compatible"], body["data"]["draft"]) == (
+        3,
+        False,
+        None,
+    )
+    assert body["data"]["main"]["architecture"] == "gemma4-assistant"

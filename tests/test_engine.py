@@ -99,10 +99,16 @@ def test_what_a_build_can_do_is_asked_once(cli: Cli, tmp_path: Path) -> None:
     assert len((tmp_path / "asked").read_text(encoding="utf-8").splitlines()) == 7
 
 
+def known_wrongly(cli: Cli) -> str:
+    """A cache that knows the engine, in another form."""
+    path = cli("plan", "demo", "--json").json["data"]["argv"][0]
+    return json.dumps({str(Path(path).resolve()): {"stamp": 1}})
+
+
 def test_a_broken_cache_is_as_good_as_none(cli: Cli, tmp_path: Path) -> None:
     cache = tmp_path / "cache"
     (cache / "llmtp").mkdir(parents=True)
-    for content in ("{", "[]", '{"x": 1}'):
+    for content in ("{", "[]", '{"x": 1}', known_wrongly(cli)):
         (cache / "llmtp" / "engines.json").write_text(content, encoding="utf-8")
         assert cli("plan", "demo", env={"XDG_CACHE_HOME": str(cache)}).code == 0
     known = json.loads((cache / "llmtp" / "engines.json").read_text(encoding="utf-8"))
@@ -160,6 +166,8 @@ def test_own_flags_pass_through(cli: Cli) -> None:
         (["--spec_draft_n_max", "9"], "use --n-max"),
         (["--host", "0.0.0.0"], "use --host"),
         (["--api-key", "secret"], "use --api-key-file"),
+        (["--hf-repo", "a/b"], "would bring another model"),
+        (["--log-disable"], "hide the server"),
         (["--ctx-sise", "1"], "did you mean '--ctx-size'"),
         (["--ctx-size=1"], "write --ctx-size 1"),
     ],

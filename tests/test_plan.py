@@ -46,7 +46,7 @@ def machine(*free_mib: int, ram_gib: float = 32) -> Machine:
         Device(f"CUDA{i}", f"card {i}", "cuda", 24 * GiB, mib * MiB, "NVML")
         for i, mib in enumerate(free_mib)
     )
-    host = Host("cpu", 8, int(ram_gib * GiB), int(ram_gib * GiB), "operating system")
+    host = Host("cpu", int(ram_gib * GiB), int(ram_gib * GiB), "operating system")
     return Machine(host, cards)
 
 
@@ -85,6 +85,13 @@ def test_mtp_that_was_asked_for_stays(demo: Path) -> None:
 def test_strict_gives_up_nothing(demo: Path) -> None:
     with pytest.raises(DoesNotFitError, match="missing"):
         make_plan(real_size(demo), machine(9000), Wishes(strict=True))
+
+
+def test_a_strict_failure_speaks_of_what_was_wanted(demo: Path) -> None:
+    with pytest.raises(DoesNotFitError, match=r"missing at context 32,768") as caught:
+        make_plan(real_size(demo), machine(9000), Wishes(strict=True))
+    assert "-" not in caught.value.findings[0].message.split(":")[1]
+    assert "--ctx 8192" in (caught.value.findings[0].fix or "")
 
 
 def test_the_freest_card_is_used(demo: Path) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from builders import make_pair_that_never_hits
 from harness import Cli, alive, assert_one_clear_line, fake_engine, wait_until
 
 from llmtp.server.failure import explain, is_telling
@@ -48,15 +49,41 @@ def test_a_server_that_dies_while_answering(cli: Cli, tmp_path: Path) -> None:
     assert "was killed (SIGKILL)" in result.json["findings"][0]["message"]
 
 
-def test_a_drafter_that_never_hits_is_a_warning(cli: Cli, tmp_path: Path) -> None:
-    program = fake_engine(tmp_path)
-    with cli.start(
-        "run", "demo", "--json", "--engine", program, env={"FAKE_ENGINE": "never-hits"}
-    ) as running:
+@pytest.mark.parametrize("n_max", ["1", "2", "3", "4", "8", "16"])
+def test_a_drafter_that_never_hits_is_a_warning(cli: Cli, tmp_path: Path, n_max: str) -> None:
+    """The silent mismatch, with the real engine: a drafter that fits and is always wrong."""
+    main = make_pair_that_never_hits(tmp_path)
+    with cli.start("run", main, "--json", "--n-max", n_max) as running:
         mtp = running.wait_event("mtp")
-        running.interrupt()
-    assert (mtp["drafted"], mtp["accepted"]) == (51, 0)
+    assert mtp["active"] is True
+    assert mtp["drafted"] >= 48
+    assert mtp["accepted"] == 0
     assert [f["rule"] for f in mtp["findings"]] == ["mtp-never-hits"]
+
+
+def test_a_drafter_that_is_not_used_is_told_before_the_end(cli: Cli, tmp_path: Path) -> None:
+    options = ["run", "demo", "--json", "--engine", str(fake_engine(tmp_path))]
+    events = cli(*options, env={"FAKE_ENGINE": "never-drafts"}).lines
+    mtp = next(event for event in events if event["event"] == "mtp")
+    assert (mtp["active"], mtp["findings"][0]["rule"]) == (False, "mtp-inactive")
+    assert events[-1]["exit_code"] == 10
+
+
+def test_a_living_server_that_fails_a_request_is_not_called_dead(cli: Cli, tmp_path: Path) -> None:
+    options = ["run", "demo", "--ask", "x", "--engine", str(fake_engine(tmp_path))]
+    result = cli(*options, env={"FAKE_ENGINE": "fails-requests"})
+    assert_one_clear_line(result, 7, "the server lives, but failed the request: HTTP 500: no luck")
+
+
+def test_nohup_is_respected(cli: Cli) -> None:
+    program, cli.program = cli.program, Path("/usr/bin/nohup")
+    with cli.start(str(program), "run", "demo", "--json") as running:
+        pid = running.wait_event("ready")["pid"]
+        running.process.send_signal(signal.SIGHUP)
+        running.wait_event("sample")
+        running.wait_event("sample")
+        assert alive(pid)
+        assert running.interrupt(signal.SIGTERM) == 143
 
 
 @pytest.mark.parametrize("interruptions", [1, 2])

@@ -16,7 +16,7 @@ from llmtp.cli import run as run_command
 from llmtp.cli.env import Env
 from llmtp.cli.output import Out, ReaderGoneError
 from llmtp.errors import ExitCode, Finding, LlmtpError, UsageError
-from llmtp.server.signals import Interrupted, Signals
+from llmtp.signals import Interrupted
 from llmtp.text import clean
 
 _KEPT_LOG = 1 << 16
@@ -48,10 +48,10 @@ def _main(
     raise typer.Exit
 
 
-def run(argv: Sequence[str], signals: Signals) -> int:
+def run(argv: Sequence[str]) -> int:
     """Run one command line; every ending becomes an exit code here."""
     _open_streams()
-    env = _env_for(argv, signals)
+    env = _env_for(argv)
     out = env.out
     try:
         code = ExitCode(_run_app(argv, env))
@@ -103,13 +103,14 @@ def _open_streams() -> None:
             stream.reconfigure(errors="replace")
 
 
-def _env_for(argv: Sequence[str], signals: Signals) -> Env:
+def _env_for(argv: Sequence[str]) -> Env:
     """The output that this command line asks for, known before it is parsed."""
-    words = list(argv[: argv.index("--")]) if "--" in argv else list(argv)
+    end = argv.index("--") if "--" in argv else len(argv)
+    words = list(argv[:end])
     command = next((word for word in words if not word.startswith("-")), "")
     once = any(word.split("=")[0] in ("--ask", "--dry-run") for word in words)
     out = Out(command, as_json="--json" in words, lines=command == "run" and not once)
-    return Env(out, signals, has_separator="--" in argv)
+    return Env(out, behind_dashes=tuple(argv[end + 1 :]))
 
 
 def _bug(error: Exception) -> Finding:

@@ -5,13 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from llmtp.cli.output import Out
-from llmtp.server.signals import Signals
 
 
 @dataclass(frozen=True, slots=True)
 class Env:
-    """How it speaks, how it is interrupted, and whether its line has a bare `--`."""
+    """How the command speaks, and the words behind a bare `--`."""
 
     out: Out
-    signals: Signals
-    has_separator: bool
+    behind_dashes: tuple[str, ...]

@@ -69,7 +69,7 @@ def command(
 
     env: Env = ctx.obj
     out = env.out
-    _only_behind_dashes(env, extra)
+    _only_behind_dashes(env, extra or [])
     prompt = None if ask is None else once.read_prompt(ask)
     wanted = wishes.plan_wishes(ctx_size, n_max, draft, kv_type, parallel, margin, strict)
     serving = wishes.serving(host, port, api_key_file, make_key, temp)
@@ -89,17 +89,18 @@ def command(
     view.prepared(prepared)
     if make_key:
         out.say(f"clients need the key in {serving.api_key_file}")
-    with view, launch.launch(prepared, serving, env.signals, view) as running:
+    with view, launch.launch(prepared, serving, view) as running:
         if prompt is None:
             running.watch(view)
         else:
             once.answer(out, running, prompt, prepared)
 
 
-def _only_behind_dashes(env: Env, extra: list[str] | None) -> None:
-    if extra and not env.has_separator:
+def _only_behind_dashes(env: Env, extra: list[str]) -> None:
+    surplus = extra[: len(extra) - len(env.behind_dashes)]
+    if surplus:
         raise UsageError(
-            f"unexpected argument {clean(extra[0], 60)!r}",
+            f"unexpected argument {clean(surplus[0], 60)!r}",
             expected="one MODEL; flags for llama-server stand behind --",
             fix="put text with spaces in quotes",
         )

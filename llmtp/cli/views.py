@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from typing import Protocol
 
 from llmtp.chain import Prepared
-from llmtp.cli.output import Out
+from llmtp.cli.output import Out, ReaderGoneError
 from llmtp.cli.words import describe, sample_line, summary
 from llmtp.errors import Finding
 from llmtp.launch import Event, View, planned_event
@@ -79,7 +80,10 @@ class JsonView(QuietView):
         self.event(planned_event(prepared))
 
     def event(self, event: Event) -> None:
-        self._out.line({"event": event.name, "at": time.time(), **event.fields})
+        with contextlib.ExitStack() as stack:
+            if event.name == "stopped":  # whatever ended the server is the news, not the reader
+                stack.enter_context(contextlib.suppress(ReaderGoneError))
+            self._out.line({"event": event.name, "at": time.time(), **event.fields})
 
     def sample(self, sample: Sample, uptime_s: float) -> None:
         self.event(Event("sample", {"uptime_s": round(uptime_s, 3), **sample.to_dict()}))

@@ -73,23 +73,21 @@ def serving(
         raise UsageError(f"--temp {temp} is not a temperature", fix="use 0 to 5")
     if make_key and api_key_file is not None:
         raise UsageError("--make-key and --api-key-file exclude each other", fix="use one of them")
-    file = access.make_key() if make_key else api_key_file
-    access.check_host(host, file)
+    access.check_host(host, make_key or api_key_file is not None)
+    file = None if api_key_file is None else api_key_file.expanduser().resolve()
     if file is not None:
-        file = file.expanduser().resolve()
         access.read_key(file)
-    if port is None:
-        try:
-            return Serving(host, free_port(host), file, temp)
-        except OSError as error:
-            raise UsageError(
-                f"nothing can listen on --host {clean(host, 60)}: {error.strerror}",
-                fix="leave out --host for 127.0.0.1",
-            ) from error
-    if not is_free(host, port):
+    if port is not None and not is_free(host, port):
         raise UsageError(
             f"port {port} on {clean(host, 60)} is taken, or not ours to open",
             rule="port-taken",
             fix="leave out --port for a free one, or use another",
         )
-    return Serving(host, port, file, temp)
+    try:
+        chosen = port or free_port(host)
+    except OSError as error:
+        raise UsageError(
+            f"nothing can listen on --host {clean(host, 60)}: {error.strerror}",
+            fix="leave out --host for 127.0.0.1",
+        ) from error
+    return Serving(host, chosen, access.make_key() if make_key else file, temp)

@@ -37,7 +37,7 @@ def describe(event: Event) -> str | None:
 
 def sample_line(sample: Sample, context: int) -> str:
     """One look at a server in one line."""
-    busy = "busy" if sample.busy_slots else "idle"
+    busy = "no answer" if sample.busy_slots is None else "busy" if sample.busy_slots else "idle"
     parts = [
         busy,
         f"{format_rate(sample.tokens_per_s)} tokens/s now",

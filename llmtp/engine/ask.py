@@ -11,6 +11,8 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from llmtp import signals
+
 _POLL_S = 0.01
 _MOST_BYTES = 4 << 20
 
@@ -31,15 +33,17 @@ def ask(
     Raises OSError when it cannot be started.
     """
     with tempfile.TemporaryFile() as output:
-        process = subprocess.Popen(
-            argv,
-            env=dict(env),
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
+        process: subprocess.Popen[bytes] | None = None
         try:
+            with signals.hold():
+                process = subprocess.Popen(
+                    argv,
+                    env=dict(env),
+                    stdin=subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=subprocess.STDOUT,
+                    start_new_session=True,
+                )
             deadline = time.monotonic() + timeout_s
             while process.poll() is None and time.monotonic() < deadline:
                 with contextlib.suppress(subprocess.TimeoutExpired):
@@ -49,9 +53,10 @@ def ask(
                     break
             ended = process.poll()
         finally:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+            if process is not None:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
         size = os.fstat(output.fileno()).st_size
         return Answer(ended, _read(output.fileno(), size))
 

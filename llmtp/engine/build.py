@@ -23,7 +23,8 @@ from llmtp.text import clean
 
 _HELP_TIMEOUT_S = 20.0
 _LOAD_TIMEOUT_S = 60.0
-_LISTENING = "listening on http"
+#: All builds say so when they serve, and only the process that bound the port does.
+LISTENING = "listening on http"
 _ENTRY = re.compile(r"--?[A-Za-z][\w-]*(?:,\s+--?[A-Za-z][\w-]*)*")
 _LLAMA_SERVER_FLAGS = ("--model", "--gpu-layers", "--port")
 _MISSING_LIBRARY = re.compile(r"error while loading shared libraries: ([^:\s]+)")
@@ -75,9 +76,9 @@ def parse_help(text: str) -> Build:
 def examine(path: Path, env: Mapping[str, str]) -> Build | Unusable:
     """What the build at `path` can do, from the cache if the file is the same as last time."""
     key, stamp = str(path.resolve()), _stamp(path)
-    known = _load_cache().get(key)
-    if known is not None and known.get("stamp") == stamp:
-        return Build(tuple(tuple(e) for e in known["entries"]), tuple(known["spec_types"]))
+    known = _known(key, stamp)
+    if known is not None:
+        return known
     try:
         answer = ask([str(path), "--help"], env, _HELP_TIMEOUT_S)
     except OSError as error:
@@ -103,8 +104,8 @@ def _load_demo_pair(path: Path, env: Mapping[str, str]) -> Unusable | None:
     argv += ["--spec-draft-n-max", "1", "--ctx-size", "512", "--parallel", "1"]
     argv += ["--threads", "1", "--device", "none", "--gpu-layers", "0", "--fit", "off"]
     argv += ["--host", "127.0.0.1", "--port", str(free_port())]
-    answer = ask(argv, env, _LOAD_TIMEOUT_S, until=_LISTENING)
-    if _LISTENING in answer.output:
+    answer = ask(argv, env, _LOAD_TIMEOUT_S, until=LISTENING)
+    if LISTENING in answer.output:
         return None
     return _explain(answer) or Unusable(f"cannot load the demo pair: {_last_line(answer.output)}")
 
@@ -132,6 +133,17 @@ def _stamp(path: Path) -> list[int | str]:
 
 def _cache_file() -> Path:
     return paths.cache_dir() / "engines.json"
+
+
+def _known(key: str, stamp: list[int | str]) -> Build | None:
+    """What was learned of this very file; an entry of another form is as good as none."""
+    try:
+        facts = _load_cache()[key]
+        if facts["stamp"] == stamp:
+            return Build(tuple(tuple(e) for e in facts["entries"]), tuple(facts["spec_types"]))
+    except (KeyError, TypeError, AttributeError):
+        return None
+    return None
 
 
 def _load_cache() -> dict[str, dict[str, Any]]:

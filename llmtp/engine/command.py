@@ -29,19 +29,36 @@ _CORS = ("--cors-origins", "--cors-credentials")
 #: Ours, but the user may say otherwise.
 _REPLACEABLE = (*_CORS, "--threads")
 _KEY_IN_ARGV = "--api-key"
+#: Flags that bring another model, or hide the server from llmtp.
+_REFUSED = (
+    "--api-prefix",
+    "--docker-repo",
+    "--hf-file",
+    "--hf-repo",
+    "--log-disable",
+    "--model-url",
+    "--models-dir",
+    "--models-preset",
+    "--spec-draft-hf",
+    "--ssl-cert-file",
+    "--ssl-key-file",
+)
 #: Flags that take memory or move layers behind the back of the plan.
 _UNPLANNED = (
     "--batch-size",
     "--control-vector",
     "--cpu-moe",
-    "--hf-repo",
+    "--flash-attn",
     "--lora",
     "--lora-scaled",
     "--mmproj",
+    "--main-gpu",
     "--mmproj-url",
     "--n-cpu-moe",
+    "--no-kv-offload",
     "--override-tensor",
     "--rpc",
+    "--split-mode",
     "--swa-full",
     "--tensor-split",
 )
@@ -203,6 +220,14 @@ def _check_extra(
             raise UsageError(
                 f"with {flag} the engine ends at once", rule="engine-args", fix=f"leave out {flag}"
             )
+        if any(name in aliases for name in _REFUSED):
+            raise UsageError(
+                f"{flag} would bring another model, or hide the server from llmtp",
+                rule="engine-args",
+                fix=f"leave out {flag}",
+            )
+        if "--verbose" in aliases:
+            findings.append(_said("prompts-logged", f"{flag} lets the engine log prompts"))
         if _KEY_IN_ARGV in aliases:
             raise UsageError(
                 f"{_KEY_IN_ARGV} would show the key in the process list",

@@ -124,6 +124,8 @@ def _wheel() -> Candidate | None:
     if spec is None or not spec.submodule_search_locations:
         return None
     folder = Path(spec.submodule_search_locations[0]) / "bin"
+    if not (folder / _NAME).is_file():
+        return None
     libraries = os.pathsep.join(filter(None, [str(folder), os.environ.get("LD_LIBRARY_PATH")]))
     return Candidate(folder / _NAME, "llmtp[engine]", {"LD_LIBRARY_PATH": libraries})
 

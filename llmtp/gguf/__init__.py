@@ -1,1 +1,1 @@
-"""GGUF headers to typed facts: bounds-checked, without numpy, never the tensor data."""
+"""GGUF headers to typed facts: bounds-checked, without numpy; reads at most 1 MiB too far."""

@@ -54,6 +54,7 @@ class TextModel:
     per_layer_width: int
     n_experts: int
     n_experts_used: int
+    expert_feed_forward: int
     context_train: int
     rope_base: float | None
     rope_base_sliding: float | None
@@ -140,6 +141,7 @@ def _text_model(keys: _Keys, arch: str) -> TextModel:
         per_layer_width=keys.count("embedding_length_per_layer_input", low=0, default=0),
         n_experts=keys.count("expert_count", low=0, default=0),
         n_experts_used=keys.count("expert_used_count", low=0, default=0),
+        expert_feed_forward=max(keys.per_layer("expert_feed_forward_length", n_layers, default=0)),
         context_train=keys.count("context_length"),
         rope_base=keys.real("rope.freq_base"),
         rope_base_sliding=keys.real("rope.freq_base_swa"),
@@ -188,11 +190,11 @@ class _Keys:
             raise self.wrong(key, f"a whole number from {low} to {high}", value)
         return value
 
-    def per_layer(self, key: str, n_layers: int) -> tuple[int, ...]:
+    def per_layer(self, key: str, n_layers: int, default: int | None = None) -> tuple[int, ...]:
         """One value a layer, written as an array or, when all are equal, as a scalar."""
         value = self._metadata.get(self.prefix + key)
         if not isinstance(value, tuple):
-            return (self.count(key),) * n_layers
+            return (self.count(key, default=default),) * n_layers
         positive = all(isinstance(v, int) and not isinstance(v, bool) and v > 0 for v in value)
         if len(value) != n_layers or not positive:
             raise self.wrong(key, f"{n_layers} positive numbers", value)

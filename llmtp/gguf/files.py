@@ -20,7 +20,6 @@ class ModelFile:
     """A model on disk. `headers` has one entry a part; the first holds the metadata."""
 
     path: Path
-    paths: tuple[Path, ...]
     headers: tuple[Header, ...]
 
     @property
@@ -41,7 +40,7 @@ def open_model(path: Path) -> ModelFile:
     first = _read(path)
     match = _PART.fullmatch(path.name)
     if match is None:
-        return ModelFile(path, (path,), (first,))
+        return ModelFile(path, (first,))
     parts = int(match["parts"])
     if not 1 <= parts <= _MAX_PARTS:
         raise BadFileError(f"{_shown(path)} names {parts} parts", expected="1 to 1024 parts")
@@ -73,7 +72,7 @@ def open_model(path: Path) -> ModelFile:
             rule="split-part",
             fix="download them again",
         )
-    return ModelFile(path, tuple(paths), headers)
+    return ModelFile(path, headers)
 
 
 def _read(path: Path) -> Header:

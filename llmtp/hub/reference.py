@@ -29,16 +29,15 @@ class Reference:
 def resolve(model: str, draft: str) -> Reference:
     """Find the files of MODEL; `draft` is `auto`, `off` or the path of a drafter.
 
-    Raises NotFoundError for an unknown name, a missing file, or no drafter with `auto`;
-    PairRejectedError for a main file that is none.
+    Raises NotFoundError for an unknown name, a missing file, or no drafter with `auto`. Nothing
+    is judged: a main file that is none comes back without a drafter.
     """
     profile = None if _is_path(model) else load_profile(model)
     path = profile.main if profile else paths.typed(model)
     main = load_facts(path)
-    wrong = check_main(main)
-    if wrong and draft in ("auto", "off"):
-        raise PairRejectedError.from_findings(wrong)
     name = profile.name if profile else clean(path.stem, 80)
+    if draft in ("auto", "off") and check_main(main):
+        return Reference(name, main, None, profile)
     return Reference(name, main, _find_draft(main, draft, profile), profile)
 
 

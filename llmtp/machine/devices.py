@@ -51,7 +51,6 @@ class Host:
     """RAM and CPU. `available_bytes` respects a container's memory limit."""
 
     cpu: str | None
-    cores: int | None
     total_bytes: int
     available_bytes: int
     source: str
@@ -89,10 +88,9 @@ def parse_list_devices(output: str) -> list[Device]:
 def merge_devices(engine: Sequence[Device], nvml: Sequence[Device]) -> tuple[Device, ...]:
     """Engine devices first, with NVML's memory where it is surely the same card.
 
-    NVML is the better witness: the engine's own question costs it a driver context. Cards are
-    the same when one name stands once in each list, or equally often and in equal sizes; then
-    any of them may stand for any other only if they are equally free, so the engine's own
-    figures are kept where several share a name. Cards that only NVML sees come last, unusable.
+    NVML is the better witness: the engine's own question costs it a driver context. Cards of one
+    name that stand more than once in a list cannot be told apart, so the engine's figures are
+    kept for them. Cards that only NVML sees come last, unusable.
     """
     merged = []
     claimed: set[str] = set()

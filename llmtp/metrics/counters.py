@@ -14,6 +14,7 @@ _STATISTICS = re.compile(
     r"statistics\s+draft-mtp:.*#gen drafts =\s*(\d+).*#gen tokens =\s*(\d+), "
     r"#acc tokens =\s*(\d+)(?:.*#acc rate/pos = \(([\d., ]*)\))?"
 )
+_RATE = re.compile(r"\d+\.\d+")
 _FINISHED = re.compile(r"print_timing: id.*\btotal time =")
 _MAX_POSITIONS = 64
 
@@ -114,7 +115,7 @@ class LogTally:
         if match is None:
             return self
         drafts = int(match[1])
-        rates = [float(rate) for rate in (match[4] or "").split(",") if rate.strip()]
+        rates = [float(rate) for rate in _RATE.findall(match[4] or "")]
         return replace(
             self,
             drafting=Drafting(

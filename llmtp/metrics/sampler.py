@@ -83,7 +83,9 @@ class Sampler:
             for is_now in slots or []
             if (was := self._slots.get(is_now.id)) is not None
         )
-        if tally.requests != self._scraped_at or finished:
+        # Builds whose log does not tell that a request ended are watched by their slots.
+        told = tally.requests != self._scraped_at
+        if told or (finished and tally.requests == self._first_log.requests == 0):
             self._counters = self._scrape() or self._counters
             self._scraped_at = tally.requests
         if slots is not None:

@@ -131,8 +131,9 @@ def _choose_n_max(wishes: Wishes, ref: Reference, text: TextModel) -> tuple[int,
         return 0, "MTP is off, as asked"
     if wishes.n_max is not None:
         return wishes.n_max, f"n-max {wishes.n_max or 'off'}, as asked"
-    if ref.profile is not None and ref.profile.n_max is not None:
-        return ref.profile.n_max, f"n-max {ref.profile.n_max} from the profile {ref.name}"
+    pinned = None if ref.profile is None else ref.profile.n_max
+    if pinned or (pinned == 0 and not wishes.draft_is_wanted):
+        return pinned, f"n-max {pinned or 'off'} from the profile {ref.name}"
     n_max = default_n_max(text)
     return n_max, f"n-max {n_max}: a start for this model size, not measured here"
 
@@ -150,13 +151,7 @@ def _fit_context(
     """The largest context that is wanted and fits, or None."""
     slots = wishes.parallel
     settings = Settings(0, slots, wishes.kv_type, draft)
-    most = text.context_train * slots
-    if isinstance(wishes.ctx, int):
-        low = high = memory.round_context(wishes.ctx, slots)
-    else:
-        high = min(most, USEFUL_CONTEXT) if wishes.ctx == "auto" else most
-        high = max(high // (256 * slots), 1) * 256 * slots
-        low = high if wishes.strict else min(high, memory.round_context(LEAST_CONTEXT, slots))
+    low, high = _context_range(wishes, text)
     step = 256 * slots
     if place.shortfall(ref, replace(settings, ctx_size=low)) > 0:
         return None
@@ -168,6 +163,18 @@ def _fit_context(
         else:
             steps_low = middle
     return replace(settings, ctx_size=steps_low * step)
+
+
+def _context_range(wishes: Wishes, text: TextModel) -> tuple[int, int]:
+    """The least and the largest context that is good enough, as the engine counts."""
+    slots = wishes.parallel
+    if isinstance(wishes.ctx, int):
+        return (memory.round_context(wishes.ctx, slots),) * 2
+    most = text.context_train * slots
+    high = min(most, USEFUL_CONTEXT) if wishes.ctx == "auto" else most
+    high = max(high // (256 * slots), 1) * 256 * slots
+    low = high if wishes.strict else min(high, memory.round_context(LEAST_CONTEXT, slots))
+    return low, high
 
 
 def _plan(ref: Reference, place: _Place, settings: Settings, n_max: int, n_max_why: str) -> Plan:
@@ -248,10 +255,8 @@ def _given_up(plan: Plan, place: _Place, first: _Place, wanted_mtp: bool) -> tup
 def _does_not_fit(
     ref: Reference, place: _Place, wishes: Wishes, text: TextModel, draft: bool
 ) -> DoesNotFitError:
-    ctx = wishes.ctx if isinstance(wishes.ctx, int) else min(LEAST_CONTEXT, text.context_train)
-    settings = Settings(
-        memory.round_context(ctx, wishes.parallel), wishes.parallel, wishes.kv_type, draft
-    )
+    ctx, _ = _context_range(wishes, text)
+    settings = Settings(ctx, wishes.parallel, wishes.kv_type, draft)
     missing = place.shortfall(ref, settings)
     on_device, in_ram = place.parts(ref, settings)
     needed = (on_device if place.device else in_ram).total

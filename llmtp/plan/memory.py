@@ -106,7 +106,7 @@ def on_device(
     return Parts(
         weights=weights,
         kv=kv_bytes(main.shape, settings),
-        compute=_compute(main.shape, settings.ctx_size),
+        compute=_compute(main.shape, settings),
         draft=_draft_bytes(draft, settings),
         overhead=_OVERHEAD.get(backend, _OVERHEAD_GUESS),
     )
@@ -127,16 +127,17 @@ def on_host(main: ModelFacts, draft: ModelFacts | None, settings: Settings) -> P
     return Parts(
         weights=main.tensor_bytes.total,
         kv=kv_bytes(main.shape, settings),
-        compute=_compute(main.shape, settings.ctx_size),
+        compute=_compute(main.shape, settings),
         draft=_draft_bytes(draft, settings),
         overhead=_host_overhead(main),
     )
 
 
-def _compute(model: TextModel, ctx_size: int) -> int:
-    """Estimate: the widest activations of one ubatch, and the attention mask."""
-    activations = 4 * UBATCH * (3 * model.feed_forward + 4 * model.width)
-    return activations + 2 * UBATCH * ctx_size
+def _compute(model: TextModel, settings: Settings) -> int:
+    """Estimate: the widest activations of one ubatch, and the attention mask of one slot."""
+    routed = model.n_experts_used * (3 * model.expert_feed_forward + model.width)
+    activations = 4 * UBATCH * (3 * model.feed_forward + 4 * model.width + routed)
+    return activations + 2 * UBATCH * settings.ctx_size // settings.parallel
 
 
 def _draft_bytes(draft: ModelFacts | None, settings: Settings) -> int:
@@ -145,7 +146,7 @@ def _draft_bytes(draft: ModelFacts | None, settings: Settings) -> int:
         return 0
     model = draft.shape
     concatenated = 4 * UBATCH * (model.target_width or 0)
-    return draft.tensor_bytes.total + concatenated + _compute(model, settings.ctx_size)
+    return draft.tensor_bytes.total + concatenated + _compute(model, settings)
 
 
 def _host_tensors(main: ModelFacts) -> int:

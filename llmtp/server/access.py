@@ -22,7 +22,7 @@ def is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-def check_host(host: str, api_key_file: Path | None) -> None:
+def check_host(host: str, has_key: bool) -> None:
     """Raises UsageError for what is no address, and for an open one when there is no key."""
     shown = clean(host, 60)
     try:
@@ -35,7 +35,7 @@ def check_host(host: str, api_key_file: Path | None) -> None:
             expected="an IP address of this machine, or localhost; the port goes behind --port",
             fix="leave out --host for 127.0.0.1",
         ) from None
-    if not is_loopback(host) and api_key_file is None:
+    if not is_loopback(host) and not has_key:
         raise UsageError(
             f"--host {shown} lets other machines in, and there is no key",
             rule="open-host",
@@ -60,14 +60,18 @@ def read_key(file: Path) -> str:
     try:
         if not file.is_file():
             raise UsageError(f"{shown} is not a file", fix=fix)
-        with file.open(encoding="utf-8") as stream:
-            lines = stream.read(_MOST_KEY_CHARACTERS).splitlines()
+        with file.open(encoding="utf-8", newline="") as stream:
+            lines = stream.read(_MOST_KEY_CHARACTERS).split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"{shown} cannot be read: {clean(str(error))}", fix=fix) from error
-    keys = [line.strip() for line in lines if line.strip() and not line.startswith("#")]
-    if not keys or not keys[0].isascii() or not keys[0].isprintable():
-        raise UsageError(f"{shown} has no key", expected="a line of printable ASCII", fix=fix)
-    return keys[0]
+    keys = [line for line in lines if line and not line.startswith("#")]
+    key = keys[0] if keys else ""
+    # The engine takes the line as it is, blanks and carriage returns too.
+    if not key or key != key.strip() or not key.isascii() or not key.isprintable():
+        raise UsageError(
+            f"{shown} has no key", expected="a line of printable ASCII without blanks", fix=fix
+        )
+    return key
 
 
 def make_key() -> Path:

@@ -7,16 +7,18 @@ import os
 import signal
 import subprocess
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import IO, cast
 
-from llmtp import paths
+from llmtp import paths, signals
 from llmtp.engine.command import Command
 from llmtp.errors import StartFailedError
 
 TERM_WAIT_S = 10.0
 _KILL_WAIT_S = 30.0
+_STOP_POLL_S = 0.1
 _DRAIN_WAIT_S = 2.0
 _MOST_LINE_BYTES = 8192
 _KEPT_LOGS = 20
@@ -73,12 +75,15 @@ class ServerProcess:
     def stop(self) -> None:
         """TERM the group, wait, KILL it, and wait for the output of grandchildren; idempotent.
 
-        An interruption while waiting skips to KILL.
+        A signal to ourselves while waiting skips to KILL.
         """
+        before, deadline = signals.count(), time.monotonic() + TERM_WAIT_S
         try:
             self._signal_group(signal.SIGTERM)
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                self._child.wait(TERM_WAIT_S)
+            while time.monotonic() < deadline and signals.count() == before:
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    self._child.wait(_STOP_POLL_S)
+                    break
         finally:
             self._signal_group(signal.SIGKILL)
             with contextlib.suppress(subprocess.TimeoutExpired):

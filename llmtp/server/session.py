@@ -9,7 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from llmtp import paths
+from llmtp import paths, signals
+from llmtp.engine.build import LISTENING
 from llmtp.engine.command import Command, Serving
 from llmtp.errors import ServerDiedError, StartFailedError
 from llmtp.machine.host import ProcessMeter
@@ -18,7 +19,6 @@ from llmtp.server.access import connect_host, read_key
 from llmtp.server.failure import explain, is_telling
 from llmtp.server.process import ServerProcess
 from llmtp.server.proof import Proof, prove
-from llmtp.server.signals import Signals
 
 if TYPE_CHECKING:
     from llmtp.engine.client import EngineClient
@@ -27,8 +27,6 @@ READY_TIMEOUT_S = 900.0
 _READY_POLL_S = 0.02
 _LOADING_EVERY_S = 0.25
 _KEPT_LINES = 200
-#: All builds say so, and only the process that bound the port does.
-_LISTENING = "listening on http"
 
 
 class Session:
@@ -39,14 +37,12 @@ class Session:
         plan: Plan,
         command: Command,
         serving: Serving,
-        signals: Signals,
         on_line: Callable[[str], None],
     ) -> None:
         """`on_line` gets each line of the engine's output, in the thread that drains it."""
         self.plan = plan
         self.serving = serving
         self._command = command
-        self._signals = signals
         self._key = read_key(serving.api_key_file) if serving.api_key_file else None
         self.url = f"http://{connect_host(serving.host)}:{serving.port}"
         self._hand_on = on_line
@@ -61,7 +57,7 @@ class Session:
         name = re.sub(r"[^A-Za-z0-9._-]", "_", self.plan.name)
         log = paths.log_dir() / f"{name}-{stamp}-{self.serving.port}.log"
         try:
-            with self._signals.hold():
+            with signals.hold():
                 self._process = ServerProcess(self._command, log, self._on_line)
             # httpx takes 80 ms to import: as long as a small model takes to load.
             from llmtp.engine.client import EngineClient
@@ -74,8 +70,11 @@ class Session:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.client.close()
-        self.process.stop()
+        try:
+            self.process.stop()
+        finally:
+            if self._client is not None:
+                self._client.close()
 
     @property
     def client(self) -> EngineClient:
@@ -105,7 +104,7 @@ class Session:
         meter = ProcessMeter(self.process.pid)
         told = 0.0
         while not (self._listening and self.client.is_ready()):
-            self._signals.check()
+            signals.check()
             if self.process.wait_ended(_READY_POLL_S):
                 raise self._start_failed()
             if self.uptime_s > READY_TIMEOUT_S:
@@ -120,7 +119,7 @@ class Session:
 
     def prove(self) -> Proof | None:
         """Prove that MTP works, where the plan has it on."""
-        self._signals.check()
+        signals.check()
         if not self.plan.mtp:
             return None
         try:
@@ -132,7 +131,7 @@ class Session:
 
     def wait_ended(self, timeout_s: float) -> bool:
         """Wait for the server to end by itself, or raise Interrupted."""
-        self._signals.check()
+        signals.check()
         return self.process.wait_ended(timeout_s)
 
     def died(self) -> ServerDiedError:
@@ -145,14 +144,18 @@ class Session:
         message, observed, fix = self._ending()
         return StartFailedError(f"the server did not start: {message}", observed=observed, fix=fix)
 
-    def _ending(self) -> tuple[str, str, str]:
+    def _ending(self) -> tuple[str, str | None, str]:
         returncode = self.process.returncode
         cause = explain(returncode, list(self._telling))
-        return cause.message, f"exit status {returncode}", f"{cause.fix}; its log: {self.log}"
+        return cause.message, _status(returncode), f"{cause.fix}; its log: {self.log}"
 
     def _on_line(self, line: str) -> None:
-        if _LISTENING in line:
+        if LISTENING in line:
             self._listening = True
         if is_telling(line):
             self._telling.append(line)
         self._hand_on(line)
+
+
+def _status(returncode: int | None) -> str | None:
+    return None if returncode is None else f"exit status {returncode}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 
 from rich.console import Group, RenderableType
@@ -43,7 +44,8 @@ class LiveView:
         if self._last is not None:
             self._live.transient = False
             self._draw_again()
-        self._live.stop()
+        with contextlib.suppress(OSError):
+            self._live.stop()
 
     def prepared(self, prepared: Prepared) -> None:
         self._plan = prepared.plan
@@ -53,7 +55,7 @@ class LiveView:
     def event(self, event: Event) -> None:
         match event.name:
             case "ready":
-                self._live.update(Text(), refresh=True)
+                self._show(Text())
                 self._url = f"{event.fields['url']}/v1"
                 self._state = "proving"
             case "mtp":
@@ -73,7 +75,7 @@ class LiveView:
             done = min(loaded_bytes, total_bytes)
             text.append(f"  {bar(done / total_bytes, _BAR)}  ")
             text.append(f"{format_bytes(done)} of {format_bytes(total_bytes)}")
-        self._live.update(text, refresh=True)
+        self._show(text)
 
     def sample(self, sample: Sample, uptime_s: float) -> None:
         self._last = (sample, uptime_s)
@@ -90,21 +92,24 @@ class LiveView:
     def _draw(self, sample: Sample, uptime_s: float) -> None:
         if self._plan is None:
             return
-        self._live.update(
-            panel(self._plan, sample, self._state, self._url, uptime_s, self._console.width),
-            refresh=True,
-        )
+        width = self._console.width
+        self._show(panel(self._plan, sample, self._state, self._url, uptime_s, width))
+
+    def _show(self, drawn: RenderableType) -> None:
+        with contextlib.suppress(OSError):  # the terminal may be gone; a signal says so
+            self._live.update(drawn, refresh=True)
 
     def _say(self, text: str) -> None:
-        self._console.print(text, soft_wrap=True)
+        with contextlib.suppress(OSError):
+            self._console.print(text, soft_wrap=True)
 
 
 def panel(
     plan: Plan, sample: Sample, state: str, url: str, uptime_s: float, width: int
 ) -> RenderableType:
     """Everything about a server in at most `width` columns."""
-    if state == "ready" and sample.busy_slots:
-        state = "busy"
+    if state == "ready" and sample.busy_slots != 0:
+        state = "no answer" if sample.busy_slots is None else "busy"
     rows = Table.grid(padding=(0, 1))
     rows.add_column(width=_LABEL, style="dim")
     rows.add_column(overflow="fold")

@@ -1,0 +1,74 @@
+"""Signals that end us, as one exception. The state is the process's own, so it is global here.
+
+Interrupted is raised in the main thread at the first signal only: from then on everything is on
+its way out, and later ones are counted, for those who wait. Python drops an exception that happens
+to be raised inside a destructor or a weakref callback, so whatever could go on for long calls
+`check()` too.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+from collections.abc import Iterator
+from types import FrameType
+
+_CAUGHT = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
+
+
+class Interrupted(BaseException):
+    """Somebody wants this process to end. Not an Exception: nothing may swallow it."""
+
+    def __init__(self, signum: int) -> None:
+        super().__init__(signal.Signals(signum).name)
+        self.signum = signum
+
+    @property
+    def exit_code(self) -> int:
+        """130 for Ctrl-C; 143 for SIGTERM and for a terminal that went away."""
+        return 130 if self.signum == signal.SIGINT else 143
+
+
+class _State:
+    holding = False
+    first: int | None = None
+    count = 0
+
+
+def install() -> None:
+    """Listen from now on. Signals that are ignored, as under nohup, stay so."""
+    for signum in _CAUGHT:
+        if signal.getsignal(signum) is not signal.SIG_IGN:
+            signal.signal(signum, _caught)
+
+
+def count() -> int:
+    """How many have come."""
+    return _State.count
+
+
+def check() -> None:
+    """Raise Interrupted if a signal has come, even if its own exception was lost."""
+    if _State.first is not None:
+        raise Interrupted(_State.first)
+
+
+@contextlib.contextmanager
+def hold() -> Iterator[None]:
+    """Let the block finish before an interruption is raised."""
+    before = _State.count
+    _State.holding = True
+    try:
+        yield
+    finally:
+        _State.holding = False
+    if _State.count > before:
+        check()
+
+
+def _caught(signum: int, _frame: FrameType | None) -> None:
+    _State.count += 1
+    if _State.first is None:
+        _State.first = signum
+        if not _State.holding:
+            raise Interrupted(signum)
