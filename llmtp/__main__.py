@@ -8,7 +8,7 @@ import sys
 def main() -> None:
     """Run the command line and exit with its code.
 
-    Signals come first: Python loses a KeyboardInterrupt that falls into an import's clean-up.
+    Signals come first, so that an early one, too, ends in an exit code of ours.
     """
     from llmtp import signals
 

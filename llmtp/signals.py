@@ -36,7 +36,10 @@ class _State:
 
 
 def install() -> None:
-    """Listen from now on. Signals that are ignored, as under nohup, stay so."""
+    """Listen from now on. Signals that were ignored when we were started stay so.
+
+    That is how nohup, and a shell for its background jobs (SIGINT), shield a program.
+    """
     for signum in _CAUGHT:
         if signal.getsignal(signum) is not signal.SIG_IGN:
             signal.signal(signum, _caught)
