@@ -10,6 +10,9 @@ def main() -> None:
 
     Signals come first, so that an early one, too, ends in an exit code of ours.
     """
+    if sys.platform == "win32":
+        sys.stderr.write("error: llmtp runs on Linux and macOS; on Windows, inside WSL\n")
+        sys.exit(9)
     from llmtp import signals
 
     signals.install()
