@@ -107,7 +107,7 @@ def test_tensor_data_is_not_read() -> None:
 
 KEY = text_entry("k", "v")
 BROKEN: dict[str, tuple[bytes, str]] = {
-    "not gguf": (b"PK\x03\x04 zip", "starts with"),
+    "not gguf": (b"PK\x03\x04 zip", "a ZIP archive"),
     "version 1": (gguf([], version=1), "version 1"),
     "version 4": (gguf([], version=4), "version 4"),
     "big-endian": (b"GGUF" + struct.pack(">IQQ", 3, 0, 0), "big-endian"),
@@ -130,7 +130,7 @@ BROKEN: dict[str, tuple[bytes, str]] = {
     "overflowing shape": (gguf([], [tensor("t", (1 << 40, 1 << 40))]), "shape"),
     "broken rows": (gguf([], [tensor("t", (33,), 8)]), "rows of 33"),
     "odd offset": (gguf([], [tensor("t", (1,), offset=3)]), "offset 3"),
-    "same tensor twice": (gguf([], [tensor("t", (1,))] * 2, data=bytes(4)), "tensor twice"),
+    "same tensor twice": (gguf([], [tensor("t", (1,))] * 2, data=bytes(4)), "tensor 't' twice"),
     "data missing": (gguf([], [tensor("t", (8,))], data=bytes(30)), "2 bytes are missing"),
     "bad alignment": (
         gguf([entry("general.alignment", 4, struct.pack("<I", 0))], [tensor("t", (1,))]),
