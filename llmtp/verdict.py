@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from llmtp.errors import Finding
+from llmtp.gguf.tokens import first_difference
 from llmtp.hub.reference import Reference, resolve
 from llmtp.pairing import check_main, check_pair, is_compatible
 
@@ -34,6 +35,14 @@ class Checked:
 def check(model: str, draft: str) -> Checked:
     """Find the files of MODEL and judge the pair; a rejected pair is not raised here."""
     reference = resolve(model, draft)
-    if reference.draft is None:
-        return Checked(reference, tuple(check_main(reference.main)))
-    return Checked(reference, tuple(check_pair(reference.main, reference.draft)))
+    main, drafter = reference.main, reference.draft
+    if drafter is None:
+        return Checked(reference, tuple(check_main(main)))
+    difference = None
+    if (
+        main.vocabulary_size == drafter.vocabulary_size
+        and main.tokens_digest
+        and (drafter.tokens_digest not in (None, main.tokens_digest))
+    ):
+        difference = first_difference(main.path, drafter.path)
+    return Checked(reference, tuple(check_pair(main, drafter, difference)))

@@ -69,6 +69,51 @@ def make_huge_main(path: Path, data_bytes: int) -> None:
         file.truncate(path.stat().st_size + data_bytes)
 
 
+def make_pair_that_attends(folder: Path, main: Shape, draft: Shape) -> list[Path]:
+    """A pair whose drafter is right only while it reads the K and V of the main model rightly.
+
+    The values of each head in the last two layers are zero but for one dimension, which depends
+    on the shape, and which the output matrix of the drafter's heads ignores. Any other reading of
+    that memory meets a value where it expects zero, and drowns the drafter in noise.
+    """
+    from edit import Edited, edit  # it needs numpy and the reference reader
+
+    paths = make_pair(folder, main, draft)
+
+    def lit(shape: Shape, sliding: bool, number: int) -> tuple[int, int]:
+        """Size of a KV head, and its one dimension that is not zero."""
+        head = shape.head_sliding if sliding else shape.head_full
+        kv_heads = shape.kv_heads_sliding if sliding else shape.kv_heads_full
+        return head, head.bit_length() - 1 + kv_heads + number
+
+    def constant_values(parts: Edited) -> None:
+        for layer in (-2, -1):
+            sliding = main.layers[layer]
+            name = f"blk.{len(main.layers) + layer}.attn_{'v' if sliding else 'k'}.weight"
+            values = parts.tensors[name].array
+            values[:] = 0
+            for number in range(main.kv_heads_sliding if sliding else main.kv_heads_full):
+                head, dimension = lit(main, sliding, number)
+                values[number * head + dimension] = 1
+            parts.tensors[name].array = values
+
+    def ignore_them(parts: Edited) -> None:
+        for layer, sliding in enumerate(draft.draft_layers):
+            name = f"blk.{layer}.attn_output.weight"
+            group = draft.heads // (draft.kv_heads_sliding if sliding else draft.kv_heads_full)
+            output = parts.tensors[name].array
+            for number in range(draft.heads):
+                head, dimension = lit(draft, sliding, number // group)
+                output[:, number * head + dimension] = 0
+            parts.tensors[name].array = output
+            norm = parts.tensors[f"blk.{layer}.post_attention_norm.weight"]
+            norm.array = norm.array + 100
+
+    edit(paths[0], constant_values)
+    edit(paths[1], ignore_them)
+    return paths
+
+
 class AlwaysWrong(Vocabulary):
     def drafted(self, slot: int) -> int:
         return self.first + (slot + 5) % len(self.words)

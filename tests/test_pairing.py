@@ -42,13 +42,13 @@ def test_a_drafter_of_another_shape_is_rejected(case: str, tmp_path: Path) -> No
 
 def test_another_window_only_warns(tmp_path: Path) -> None:
     pair = make_pair(tmp_path, draft=replace(DEMO, window=256))
-    assert rules(*pair) == {"attention": "warning"}
+    assert rules(*pair) == {"sliding-window": "warning"}
 
 
 def test_roles_are_recognised(demo: Path) -> None:
     main, draft = demo / "demo.gguf", demo / "mtp-demo.gguf"
     assert rules(draft, main) == {"pair-swapped": "error"}
-    assert rules(main, main) == {"draft-architecture": "error"}
+    assert rules(main, main) == {"draft-kind": "error"}
     assert rules(draft, draft) == {"main-is-drafter": "error"}
 
 

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from llmtp.errors import DoesNotFitError, UsageError
-from llmtp.gguf.facts import ModelFacts, TensorBytes, TextModel, read_facts
+from llmtp.gguf.facts import ModelFacts, TensorBytes, read_facts
 from llmtp.gguf.files import open_model
+from llmtp.gguf.shape import TextModel
 from llmtp.hub.reference import Reference
 from llmtp.machine.devices import Device, Host, Machine
 from llmtp.plan.choose import Wishes, make_plan
@@ -22,12 +23,12 @@ def real_size(demo: Path) -> Reference:
     draft = read_facts(open_model(demo / "mtp-demo.gguf"))
     pattern = ((True,) * 5 + (False,)) * 8
     shape = replace(
-        main.shape, n_layers=48, sliding=pattern, width=3840, feed_forward=15360, window=1024,
-        kv_heads=tuple(8 if s else 1 for s in pattern), head_full=512, value_full=512,
+        main.shape, n_layers=48, sliding=pattern, width=3840, feed_forward=(15360,) * 48,
+        window=1024, kv_heads=tuple(8 if s else 1 for s in pattern), head_full=512, value_full=512,
         head_sliding=256, value_sliding=256, context_train=262144,
     )  # fmt: skip
     small = replace(
-        draft.shape, width=1024, feed_forward=8192, target_width=3840, context_train=131072
+        draft.shape, width=1024, feed_forward=(8192,) * 4, target_width=3840, context_train=131072
     )
     return Reference(
         "12b",

@@ -12,11 +12,15 @@ from typing import Any
 
 from llmtp.errors import BadFileError
 from llmtp.gguf.files import ModelFile
+from llmtp.gguf.kind import Kind, kind_of
+from llmtp.gguf.layout import TensorFault, find_faults
+from llmtp.gguf.origin import Origin, origin_of
 from llmtp.gguf.reader import SkippedArray, TensorInfo
+from llmtp.gguf.shape import TextModel
 from llmtp.gguf.types import ValueType
 from llmtp.text import clean
 
-MAIN, ASSISTANT = "gemma4", "gemma4-assistant"
+TOKENS = "tokenizer.ggml.tokens"
 _MAX_LAYERS = 1024
 
 
@@ -36,38 +40,16 @@ class TensorBytes:
 
 
 @dataclass(frozen=True, slots=True)
-class TextModel:
-    """Shape of a `gemma4` or `gemma4-assistant` model. Per-layer tuples have `n_layers` entries."""
-
-    n_layers: int
-    width: int
-    feed_forward: int
-    n_heads: int
-    kv_heads: tuple[int, ...]
-    sliding: tuple[bool, ...]
-    head_full: int
-    head_sliding: int
-    value_full: int
-    value_sliding: int
-    window: int
-    shared_kv_layers: int
-    per_layer_width: int
-    n_experts: int
-    n_experts_used: int
-    expert_feed_forward: int
-    context_train: int
-    rope_base: float | None
-    rope_base_sliding: float | None
-    target_width: int | None
-    nextn_layers: int
-
-
-@dataclass(frozen=True, slots=True)
 class ModelFacts:
-    """Facts of one model file. `text` is None for architectures that llmtp does not run."""
+    """Facts of one model. `text` is None for whatever is no Gemma 4 main model or assistant.
+
+    `path` of a model that is not on this disk is `hf:OWNER/REPO@COMMIT/FILE`; its tokens may not
+    have been read, and then `tokens_digest` is None. `faults` is what the tensor table lacks.
+    """
 
     path: Path
-    architecture: str
+    kind: Kind
+    architecture: str | None
     name: str | None
     size_label: str | None
     quant: str | None
@@ -76,18 +58,22 @@ class ModelFacts:
     tokens_digest: str | None
     tensor_bytes: TensorBytes
     text: TextModel | None
+    target_width: int | None
+    origin: Origin
+    faults: tuple[TensorFault, ...]
 
     @property
     def shape(self) -> TextModel:
         """The Gemma 4 shape of a file whose architecture was checked before."""
         if self.text is None:
-            raise ValueError(f"{self.path} is no Gemma 4 model but {self.architecture}")
+            raise ValueError(f"{self.path} is no Gemma 4 model but {self.kind}")
         return self.text
 
     def to_dict(self) -> dict[str, Any]:
         """The fields that `check --json` shows for each file."""
         return {
             "path": str(self.path),
+            "kind": self.kind.value,
             "architecture": self.architecture,
             "name": self.name,
             "size_label": self.size_label,
@@ -99,41 +85,57 @@ class ModelFacts:
 def read_facts(model: ModelFile) -> ModelFacts:
     """Facts of an opened model; raises BadFileError where its metadata is impossible."""
     metadata = model.headers[0].metadata
-    reader = _Keys(metadata, clean(str(model.path), 300))
-    architecture = reader.text("general.architecture")
-    if architecture is None:
-        raise reader.wrong("general.architecture", "the name of an architecture", None)
-    tokens = metadata.get("tokenizer.ggml.tokens")
+    tensors = model.tensors
+    keys = _Keys(metadata, clean(str(model.path), 300))
+    architecture = keys.text("general.architecture")
+    kind = kind_of(metadata, architecture, has_tensors=bool(tensors))
+    tokens = metadata.get(TOKENS)
     if not isinstance(tokens, SkippedArray) or tokens.element_type is not ValueType.STRING:
         tokens = None
+    text: TextModel | None = None
+    faults: tuple[TensorFault, ...] = ()
+    if architecture is not None and kind in (Kind.MAIN, Kind.ASSISTANT):
+        text = _text_model(keys, architecture)
+        if tokens is None:
+            raise keys.wrong(TOKENS, "an array of texts", metadata.get(TOKENS))
+        faults = find_faults(text, kind, tokens.count, tensors)
+    quant = _quant(tensors)
     return ModelFacts(
         path=model.path,
-        architecture=clean(architecture, 60),
-        name=_shown(reader.text("general.name")),
-        size_label=_shown(reader.text("general.size_label")),
-        quant=_quant(model.tensors),
+        kind=kind,
+        architecture=_shown(architecture),
+        name=_shown(keys.text("general.name")),
+        size_label=_shown(keys.text("general.size_label")),
+        quant=quant,
         file_bytes=model.file_bytes,
         vocabulary_size=tokens.count if tokens else None,
         tokens_digest=tokens.digest if tokens else None,
-        tensor_bytes=_tensor_bytes(model.tensors),
-        text=_text_model(reader, architecture) if architecture in (MAIN, ASSISTANT) else None,
+        tensor_bytes=_tensor_bytes(tensors),
+        text=text,
+        target_width=_target_width(metadata, architecture),
+        origin=origin_of(model.path, metadata, kind, quant),
+        faults=faults,
     )
+
+
+def _target_width(metadata: dict[str, Any], architecture: str | None) -> int | None:
+    """Hidden size of the model that a drafter was made for, also in the formats of forks."""
+    value = metadata.get(f"{architecture}.embedding_length_out")
+    return value if isinstance(value, int) and value > 0 else None
 
 
 def _text_model(keys: _Keys, arch: str) -> TextModel:
     keys.prefix = arch + "."
     n_layers = keys.count("block_count", high=_MAX_LAYERS)
-    head_full = keys.count("attention.key_length")
-    head_sliding = keys.count("attention.key_length_swa")
     return TextModel(
         n_layers=n_layers,
         width=keys.count("embedding_length"),
-        feed_forward=max(keys.per_layer("feed_forward_length", n_layers)),
-        n_heads=max(keys.per_layer("attention.head_count", n_layers)),
+        feed_forward=keys.per_layer("feed_forward_length", n_layers),
+        n_heads=keys.per_layer("attention.head_count", n_layers),
         kv_heads=keys.per_layer("attention.head_count_kv", n_layers),
         sliding=keys.flags("attention.sliding_window_pattern", n_layers),
-        head_full=head_full,
-        head_sliding=head_sliding,
+        head_full=keys.count("attention.key_length"),
+        head_sliding=keys.count("attention.key_length_swa"),
         value_full=keys.count("attention.value_length"),
         value_sliding=keys.count("attention.value_length_swa"),
         window=keys.count("attention.sliding_window"),

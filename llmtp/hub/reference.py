@@ -7,8 +7,9 @@ from pathlib import Path
 
 from llmtp import paths
 from llmtp.errors import LlmtpError, NotFoundError, PairRejectedError, UsageError
-from llmtp.gguf.facts import ASSISTANT, ModelFacts, read_facts
+from llmtp.gguf.facts import ModelFacts, read_facts
 from llmtp.gguf.files import open_model
+from llmtp.gguf.kind import ASSISTANT
 from llmtp.pairing import check_main, check_pair, is_compatible
 from llmtp.profiles import Profile, load_profile
 from llmtp.text import clean

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from llmtp.errors import DoesNotFitError, Finding, UsageError
-from llmtp.gguf.facts import TextModel
+from llmtp.gguf.shape import TextModel
 from llmtp.hub.reference import Reference
 from llmtp.machine.devices import Device, Machine
 from llmtp.plan import memory

@@ -9,7 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from llmtp.gguf.facts import ModelFacts, TextModel
+from llmtp.gguf.facts import ModelFacts
+from llmtp.gguf.shape import TextModel
 from llmtp.units import MiB
 
 UBATCH = 512
@@ -136,7 +137,7 @@ def on_host(main: ModelFacts, draft: ModelFacts | None, settings: Settings) -> P
 def _compute(model: TextModel, settings: Settings) -> int:
     """Estimate: the widest activations of one ubatch, and the attention mask of one slot."""
     routed = model.n_experts_used * (3 * model.expert_feed_forward + model.width)
-    activations = 4 * UBATCH * (3 * model.feed_forward + 4 * model.width + routed)
+    activations = 4 * UBATCH * (3 * max(model.feed_forward) + 4 * model.width + routed)
     return activations + 2 * UBATCH * settings.ctx_size // settings.parallel
 
 

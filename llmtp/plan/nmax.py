@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from llmtp.gguf.facts import TextModel
+from llmtp.gguf.shape import TextModel
 
 _FALLBACK = 2
 

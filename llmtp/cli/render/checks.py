@@ -6,7 +6,7 @@ from rich.console import Console
 from rich.table import Table
 
 from llmtp.gguf.facts import ModelFacts
-from llmtp.pairing import GEMMA4_WIDTHS
+from llmtp.roles import GEMMA4_WIDTHS
 from llmtp.text import clean
 from llmtp.units import format_bytes
 from llmtp.verdict import Checked
