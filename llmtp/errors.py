@@ -5,6 +5,7 @@
     ├── PairRejectedError   3   valid files that do not belong together
     ├── DoesNotFitError     4   no plan fits the memory
     ├── BadFileError        5   not a whole, readable GGUF file
+    ├── DownloadError       5   the Hub did not give it
     ├── StartFailedError    6   the engine did not become ready
     ├── ServerDiedError     7   the engine ended by itself
     ├── NotFoundError       8   path, profile or drafter
@@ -104,6 +105,11 @@ class DoesNotFitError(LlmtpError):
 class BadFileError(LlmtpError):
     exit_code = ExitCode.BAD_FILE
     rule = "bad-file"
+
+
+class DownloadError(LlmtpError):
+    exit_code = ExitCode.BAD_FILE
+    rule = "download"
 
 
 class StartFailedError(LlmtpError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 
@@ -44,6 +45,18 @@ def typed(text: str) -> Path:
 def exists(path: Path) -> bool:
     """Is there anything? A path that cannot be one is not there."""
     return os.path.exists(path)  # noqa: PTH110 - Path's raises for names that are too long
+
+
+def write_cache(path: Path, text: str) -> None:
+    """Replace a file of the cache as a whole; a cache that cannot be written is none."""
+    part = path.with_name(f"{path.name}.{os.getpid()}")
+    try:
+        private_dir(path.parent)
+        part.write_text(text, encoding="utf-8")
+        part.replace(path)
+    except OSError:
+        with contextlib.suppress(OSError):
+            part.unlink(missing_ok=True)
 
 
 def private_dir(path: Path) -> Path:

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from llmtp import paths, yamlfile
-from llmtp.errors import NotFoundError
+from llmtp.errors import NotFoundError, UsageError
+from llmtp.hubname import PREFIX, HubName, parse_hub_name
 from llmtp.text import clean, near_names
 
 _FIELDS = {"description", "main", "draft", "n_max"}
@@ -14,13 +15,16 @@ _FIELDS = {"description", "main", "draft", "n_max"}
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """A name such as `demo`. Paths are absolute; `n_max` 0 is MTP off, None is up to the plan."""
+    """A name such as `demo`: files at absolute paths, or in repositories.
+
+    `n_max` 0 is MTP off, None is up to the plan.
+    """
 
     name: str
     source: Path
     description: str
-    main: Path
-    draft: Path | None
+    main: Path | HubName
+    draft: Path | HubName | None
     n_max: int | None
 
 
@@ -56,17 +60,24 @@ def _read(path: Path) -> Profile:
     file.only(_FIELDS)
     main = file.text("main")
     if not main:
-        raise file.wrong("main", "is missing", "the path of the main GGUF file")
+        raise file.wrong(
+            "main", "is missing", "the path of the main GGUF file, or hf:OWNER/REPO:QUANT"
+        )
     draft = file.text("draft")
     return Profile(
         name=path.stem,
         source=path,
         description=file.text("description") or "",
-        main=_beside(path, main),
-        draft=_beside(path, draft) if draft else None,
+        main=_source(file, "main", main),
+        draft=_source(file, "draft", draft) if draft else None,
         n_max=file.number("n_max", 0, 16),
     )
 
 
-def _beside(profile: Path, name: str) -> Path:
-    return profile.parent.resolve() / paths.typed(name)
+def _source(file: yamlfile.YamlFile, field: str, text: str) -> Path | HubName:
+    if text.startswith(PREFIX):
+        try:
+            return parse_hub_name(text)
+        except UsageError as error:
+            raise file.wrong(field, str(error), error.findings[0].expected or "") from error
+    return file.path.parent.resolve() / paths.typed(text)

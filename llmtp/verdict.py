@@ -29,12 +29,16 @@ class Checked:
             "main": main.to_dict(),
             "draft": draft.to_dict() if draft else None,
             "compatible": self.compatible,
+            "fetched_bytes": self.reference.fetched_bytes,
         }
 
 
-def check(model: str, draft: str) -> Checked:
-    """Find the files of MODEL and judge the pair; a rejected pair is not raised here."""
-    reference = resolve(model, draft)
+def check(model: str, draft: str, *, remote: bool = False) -> Checked:
+    """Find the files of MODEL and judge the pair; a rejected pair is not raised here.
+
+    With `remote`, files in repositories are judged where they are.
+    """
+    reference = resolve(model, draft, remote=remote)
     main, drafter = reference.main, reference.draft
     if drafter is None:
         return Checked(reference, tuple(check_main(main)))

@@ -301,8 +301,8 @@ def add_rope(w: Writer, shape: Shape) -> None:
     w.tensors.append(("rope_freqs.weight", (shape.head_full // 2,), values))
 
 
-def make_main(vocabulary: Vocabulary, shape: Shape = DEMO) -> Writer:
-    w = Writer(seed=1)
+def make_main(vocabulary: Vocabulary, shape: Shape = DEMO, writer: Writer | None = None) -> Writer:
+    w = writer or Writer(seed=1)
     arch = "gemma4"
     add_common(w, arch, vocabulary, shape, shape.width, shape.layers)
     w.add(f"{arch}.attention.shared_kv_layers", U32, 0)
@@ -322,8 +322,8 @@ def make_main(vocabulary: Vocabulary, shape: Shape = DEMO) -> Writer:
     return w
 
 
-def make_draft(vocabulary: Vocabulary, shape: Shape = DEMO) -> Writer:
-    w = Writer(seed=2)
+def make_draft(vocabulary: Vocabulary, shape: Shape = DEMO, writer: Writer | None = None) -> Writer:
+    w = writer or Writer(seed=2)
     arch = "gemma4-assistant"
     add_common(w, arch, vocabulary, shape, shape.draft_width, shape.draft_layers)
     w.add(f"{arch}.attention.shared_kv_layers", U32, len(shape.draft_layers))

@@ -20,14 +20,14 @@ def command(
     ] = None,
     _json: JsonOpt = False,
 ) -> None:
-    """Do these two files belong together? Known from their headers."""
+    """Do these two files belong together? Known from their headers, before a download."""
     from llmtp.cli.render import checks
     from llmtp.verdict import check
 
     env: Env = ctx.obj
     if draft == "off":
         raise UsageError("there is nothing to check without a drafter", fix="leave out: off")
-    checked = check(model, draft or "auto")
+    checked = check(model, draft or "auto", remote=True)
     code = ExitCode.OK if checked.compatible else ExitCode.PAIR_REJECTED
     env.out.result(checked.to_dict(), checked.findings, lambda c: checks.render(c, checked), code)
     raise typer.Exit(code)

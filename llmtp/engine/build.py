@@ -8,7 +8,6 @@ some tens of milliseconds; `draft-mtp` in the help is older than Gemma 4 support
 from __future__ import annotations
 
 import json
-import os
 import re
 import signal
 from collections.abc import Mapping
@@ -156,11 +155,4 @@ def _load_cache() -> dict[str, dict[str, Any]]:
 
 
 def _remember(key: str, facts: dict[str, object]) -> None:
-    file = _cache_file()
-    try:
-        paths.private_dir(file.parent)
-        part = file.with_name(f"{file.name}.{os.getpid()}")
-        part.write_text(json.dumps(_load_cache() | {key: facts}), encoding="utf-8")
-        part.replace(file)
-    except OSError:
-        return  # a cache that cannot be written costs the next start some milliseconds
+    paths.write_cache(_cache_file(), json.dumps(_load_cache() | {key: facts}))

@@ -14,7 +14,7 @@ from llmtp.errors import BadFileError
 from llmtp.gguf.files import ModelFile
 from llmtp.gguf.kind import Kind, kind_of
 from llmtp.gguf.layout import TensorFault, find_faults
-from llmtp.gguf.origin import Origin, origin_of
+from llmtp.gguf.origin import Origin, has_parent, named_in, origin_of
 from llmtp.gguf.reader import SkippedArray, TensorInfo
 from llmtp.gguf.shape import TextModel
 from llmtp.gguf.types import ValueType
@@ -59,8 +59,18 @@ class ModelFacts:
     tensor_bytes: TensorBytes
     text: TextModel | None
     target_width: int | None
-    origin: Origin
+    names: tuple[str, ...]
+    names_parent: bool
+    chats: bool
     faults: tuple[TensorFault, ...]
+
+    @property
+    def origin(self) -> Origin:
+        """What the names of the file and its repository, and those in it, tell together."""
+        return origin_of(
+            self.path, self.kind, self.quant, self.names,
+            parent=self.names_parent, chats=self.chats,
+        )  # fmt: skip
 
     @property
     def shape(self) -> TextModel:
@@ -99,21 +109,22 @@ def read_facts(model: ModelFile) -> ModelFacts:
         if tokens is None:
             raise keys.wrong(TOKENS, "an array of texts", metadata.get(TOKENS))
         faults = find_faults(text, kind, tokens.count, tensors)
-    quant = _quant(tensors)
     return ModelFacts(
         path=model.path,
         kind=kind,
         architecture=_shown(architecture),
         name=_shown(keys.text("general.name")),
         size_label=_shown(keys.text("general.size_label")),
-        quant=quant,
+        quant=_quant(tensors),
         file_bytes=model.file_bytes,
         vocabulary_size=tokens.count if tokens else None,
         tokens_digest=tokens.digest if tokens else None,
         tensor_bytes=_tensor_bytes(tensors),
         text=text,
         target_width=_target_width(metadata, architecture),
-        origin=origin_of(model.path, metadata, kind, quant),
+        names=named_in(metadata),
+        names_parent=has_parent(metadata),
+        chats="tokenizer.chat_template" in metadata,
         faults=faults,
     )
 

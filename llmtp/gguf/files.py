@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,30 +32,27 @@ class ModelFile:
         return [tensor for header in self.headers for tensor in header.tensors]
 
 
-def open_model(path: Path) -> ModelFile:
-    """Read the header of a model and of all its parts.
+def open_model(path: Path, read: Callable[[Path], Header] | None = None) -> ModelFile:
+    """Read the header of a model and of all its parts, from this disk unless `read` does it.
 
     Raises NotFoundError for a missing file or part, BadFileError for anything that is no whole
     GGUF file, UsageError for a part that is not the first.
     """
-    first = _read(path)
-    match = _PART.fullmatch(path.name)
-    if match is None:
+    read = read or _read
+    first = read(path)
+    paths = part_paths(path)
+    parts = len(paths)
+    if parts == 1:
+        _refuse_part(path, first)
         return ModelFile(path, (first,))
-    parts = int(match["parts"])
-    if not 1 <= parts <= _MAX_PARTS:
-        raise BadFileError(f"{_shown(path)} names {parts} parts", expected="1 to 1024 parts")
-    paths = [
-        path.with_name(f"{match['stem']}-{i:05}-of-{parts:05}.gguf") for i in range(1, parts + 1)
-    ]
     if path != paths[0]:
         raise UsageError(
-            f"{_shown(path)} is part {int(match['part'])} of {parts}",
+            f"{_shown(path)} is part {paths.index(path) + 1} of {parts}",
             rule="split-part",
             expected="the first part",
             fix=f"give {_shown(paths[0])}",
         )
-    headers = (first, *(_read(p) for p in paths[1:]))
+    headers = (first, *(read(p) for p in paths[1:]))
     for number, (part, header) in enumerate(zip(paths, headers, strict=True)):
         claimed = header.metadata.get("split.no"), header.metadata.get("split.count")
         if claimed != (number, parts):
@@ -73,6 +71,43 @@ def open_model(path: Path) -> ModelFile:
             fix="download them again",
         )
     return ModelFile(path, headers)
+
+
+def is_later_part(name: str) -> bool:
+    """Is this the name of a part that is not the first?"""
+    match = _PART.fullmatch(name)
+    return match is not None and int(match["part"]) != 1
+
+
+def _refuse_part(path: Path, header: Header) -> None:
+    """llama.cpp finds the other parts by name, so a part under another name is of no use."""
+    count, number = header.metadata.get("split.count"), header.metadata.get("split.no")
+    if isinstance(count, int) and count > 1:
+        raise BadFileError(
+            f"{_shown(path)} is one part of {count}, under another name",
+            rule="split-part",
+            expected=f"a name that ends in -00001-of-{count:05}.gguf",
+            observed=f"split.no {clean(str(number), 20)}",
+            fix="give all parts the names under which they were published",
+        )
+
+
+def part_paths(path: Path) -> list[Path]:
+    """The parts of a split model by the name of one of them, or the one file."""
+    match = _PART.fullmatch(path.name)
+    if match is None:
+        return [path]
+    parts = int(match["parts"])
+    if not 1 <= int(match["part"]) <= parts <= _MAX_PARTS:
+        raise BadFileError(
+            f"{_shown(path)} is called part {int(match['part'])} of {parts}",
+            rule="split-part",
+            expected="1 to 1024 parts",
+            fix="give it the name under which it was published",
+        )
+    return [
+        path.with_name(f"{match['stem']}-{i:05}-of-{parts:05}.gguf") for i in range(1, parts + 1)
+    ]
 
 
 def _read(path: Path) -> Header:

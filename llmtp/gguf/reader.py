@@ -285,7 +285,7 @@ class _Reader:
             self._need(n_bytes)
             head = self._window[self._at : self._at + n_bytes]
             length = self._known.length(count, head)
-            if length is not None:
+            if length is not None and self._at + length > len(self._window):
                 self.jumped = True
                 self._skip(length)
                 return None

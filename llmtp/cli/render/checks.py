@@ -23,6 +23,9 @@ def render(console: Console, checked: Checked) -> None:
     console.print(table)
     word, style = ("compatible", "green") if checked.compatible else ("rejected", "red")
     console.print(f"{word}: {_verdict(checked.compatible)}", style=style)
+    fetched = checked.reference.fetched_bytes
+    if fetched:
+        console.print(f"{format_bytes(fetched)} were read to know that", style="dim")
 
 
 def _verdict(compatible: bool) -> str:

@@ -1,0 +1,58 @@
+"""Which files of a repository to look into: candidates by name, best first. Headers decide."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from llmtp.gguf.files import is_later_part
+
+#: In this order where nothing is asked for: small and good first, then larger, then smaller.
+_QUANTS = ("Q4_K_M", "Q4_K_XL", "Q4_0", "Q4_K_S", "IQ4_XS", "IQ4_NL", "Q5_K_M", "Q5_K_XL", "Q6_K",
+           "Q8_0", "BF16", "F16", "Q3_K_M", "IQ3_M")  # fmt: skip
+_DRAFT_QUANTS = ("Q8_0", "BF16", "F16", "Q6_K", "Q5_K_M", "Q4_K_M", "Q4_0")
+_DRAFTER = re.compile(r"(?<![a-z])(mtp|assist|assistant|draft|drafter)(?![a-z])")
+_ASIDE = re.compile(r"(?<![a-z])(mmproj|imatrix|eagle3|dflash|dspark)(?![a-z])")
+
+
+def main_candidates(names: Sequence[str], quant: str | None) -> list[str]:
+    """Files that may hold the main model in `quant`, best first; all quants where it is None."""
+    models = [n for n in _models(names) if not _DRAFTER.search(n.lower())]
+    if quant is not None:
+        return sorted((n for n in models if _has_tag(n, quant)), key=_plainness)
+    return sorted(models, key=lambda n: (_rank(n, _QUANTS), _plainness(n)))
+
+
+def draft_candidates(names: Sequence[str], quant: str | None) -> list[str]:
+    """Files that may hold a drafter by their names, best first."""
+    named = [n for n in _models(names) if _DRAFTER.search(n.lower())]
+    wanted = [n for n in named if _has_tag(n, quant)] if quant else named
+    return sorted(wanted, key=lambda n: (_rank(n, _DRAFT_QUANTS), _plainness(n)))
+
+
+def _models(names: Sequence[str]) -> list[str]:
+    return [
+        name
+        for name in names
+        if name.lower().endswith(".gguf")
+        and not _ASIDE.search(name.lower())
+        and not is_later_part(name)
+    ]
+
+
+def _has_tag(name: str, tag: str) -> bool:
+    """Is `tag` a word of the name? `Q4_K` is none of `Q4_K_M`."""
+    return bool(re.search(rf"(?<![a-z0-9]){re.escape(tag.lower())}(?!_?[a-z0-9])", name.lower()))
+
+
+def _rank(name: str, order: Sequence[str]) -> float:
+    """Place in an order of preference; a name without a quant stands behind its first."""
+    for place, tag in enumerate(order):
+        if _has_tag(name, tag):
+            return place
+    has_quant = re.search(r"(?<![a-z0-9])(i?q\d|t?q\d|f32|mxfp4|nvfp4)", name.lower())
+    return len(order) if has_quant else 0.5
+
+
+def _plainness(name: str) -> tuple[int, int, str]:
+    return name.count("/"), len(name), name

@@ -1,0 +1,71 @@
+"""What was read of a header once need not be read again.
+
+One small file a model in the user's cache. `place` is where the model is; `identity` changes
+when its content does. A record that cannot be used is as good as none.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from llmtp import __version__, paths
+from llmtp.gguf.facts import ModelFacts, TensorBytes
+from llmtp.gguf.kind import Kind
+from llmtp.gguf.layout import TensorFault
+from llmtp.gguf.shape import TextModel
+
+#: Raised with every change of what is read or how it is judged.
+_SCHEMA = 1
+
+
+def recall(place: str, identity: str, path: Path) -> ModelFacts | None:
+    """The facts of that content, as those of `path`."""
+    try:
+        record = json.loads(_file(place).read_text(encoding="utf-8"))
+        if [record["version"], record["identity"]] != [_version(), identity]:
+            return None
+        return replace(_unpack(record["facts"]), path=path)
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def remember(place: str, identity: str, facts: ModelFacts) -> None:
+    """Keep facts for the next time; a cache that cannot be written is none."""
+    record = {"version": _version(), "identity": identity, "facts": _pack(facts)}
+    paths.write_cache(_file(place), json.dumps(record))
+
+
+def _file(place: str) -> Path:
+    name = hashlib.sha256(place.encode("utf-8", "surrogateescape")).hexdigest()
+    return paths.cache_dir() / "headers" / f"{name[:32]}.json"
+
+
+def _version() -> str:
+    return f"{__version__}/{_SCHEMA}"
+
+
+def _pack(facts: ModelFacts) -> dict[str, Any]:
+    return asdict(replace(facts, path=Path())) | {"path": None}
+
+
+def _unpack(fields: dict[str, Any]) -> ModelFacts:
+    text = fields["text"]
+    return ModelFacts(
+        **fields
+        | {
+            "path": Path(),
+            "kind": Kind(fields["kind"]),
+            "names": tuple(fields["names"]),
+            "tensor_bytes": TensorBytes(**fields["tensor_bytes"]),
+            "text": None if text is None else TextModel(**{k: _tuple(v) for k, v in text.items()}),
+            "faults": tuple(TensorFault(**fault) for fault in fields["faults"]),
+        }
+    )
+
+
+def _tuple(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
