@@ -13,6 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 from harness import MARK, Cli
+from make_real_size import make_real_size_pair
 
 ROOT = Path(__file__).resolve().parent.parent
 _SCRUBBED = ("LLAMA_", "HF_", "LLMTP_", "XDG_", "NO_COLOR", "FORCE_COLOR", "COLUMNS", "LINES")
@@ -84,6 +85,15 @@ def cli(tmp_path: Path, shared_cache: Path) -> Iterator[Cli]:
 @pytest.fixture(scope="session")
 def demo() -> Path:
     return ROOT / "profiles" / "demo"
+
+
+@pytest.fixture(scope="session")
+def real_size(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """A main model and a drafter with headers of the 12B's size, changed long ago."""
+    pair = make_real_size_pair(tmp_path_factory.mktemp("real-size"))
+    for path in pair:
+        os.utime(path, (1_700_000_000, 1_700_000_000))
+    return pair
 
 
 def _has_mark(process: psutil.Process, mark: str) -> bool:

@@ -13,7 +13,6 @@ from builders import gguf, make_pair, text_entry
 from fake_hub import TOKEN, FakeHub, Repo, fake_hub
 from harness import Cli, Result, assert_one_clear_line
 from make_demo_pair import Shape
-from make_real_size import make_real_size_pair
 
 from llmtp.errors import UsageError
 from llmtp.gguf.lengths import HEAD_BYTES, StringArrays
@@ -28,11 +27,6 @@ MAIN, DRAFT = "demo-it-F32.gguf", "MTP/demo-it-F32-MTP.gguf"
 def hub() -> Iterator[FakeHub]:
     with fake_hub() as running:
         yield running
-
-
-@pytest.fixture(scope="session")
-def real_size(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    return make_real_size_pair(tmp_path_factory.mktemp("real-size"))
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ Keys as llama.cpp reads them (src/models/gemma4.cpp, gemma4-assistant.cpp, llama
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -240,11 +241,11 @@ def _tensor_bytes(tensors: list[TensorInfo]) -> TensorBytes:
 
 
 def _quant(tensors: list[TensorInfo]) -> str | None:
-    """The type that most bytes of the layers have: what the file is, whatever it is called."""
+    """The type that most weights of the layers have: what the file is, whatever it is called."""
     by_type: Counter[str] = Counter()
     for tensor in tensors:
         if tensor.name.startswith("blk."):
-            by_type[tensor.type.name] += tensor.n_bytes
+            by_type[tensor.type.name] += math.prod(tensor.shape)
     return by_type.most_common(1)[0][0] if by_type else None
 
 
