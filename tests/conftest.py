@@ -21,11 +21,20 @@ _SCRUBBED = ("LLAMA_", "HF_", "LLMTP_", "XDG_", "NO_COLOR", "FORCE_COLOR", "COLU
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--soak", action="store_true", help="full counts instead of seconds")
+    parser.addoption("--fuzz", action="store_true", help="also the coverage-guided fuzzer")
     parser.addoption("--seed", type=int, default=None, help="seed of random moments and damage")
 
 
 def pytest_report_header(config: pytest.Config) -> str:
     return f"seed: {_seed(config)}"
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """The fuzzer is a part that not every platform has: an option, and part of the long run."""
+    if not (config.getoption("--fuzz") or config.getoption("--soak")):
+        left_out = [item for item in items if item.get_closest_marker("fuzz")]
+        items[:] = [item for item in items if item not in left_out]
+        config.hook.pytest_deselected(items=left_out)
 
 
 def pytest_configure() -> None:
