@@ -8,14 +8,17 @@ the drafter's full layers read the target's last layer, its sliding layers the o
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from llmtp.errors import Finding
-from llmtp.gguf.facts import ModelFacts
 from llmtp.gguf.kind import Kind
+from llmtp.gguf.model import ModelFacts
 from llmtp.gguf.shape import TextModel
-from llmtp.gguf.tokens import TokenDifference
 from llmtp.roles import check_draft_kind, check_main_kind, owner, shown
 from llmtp.text import clean
+
+if TYPE_CHECKING:
+    from llmtp.gguf.tokens import TokenDifference
 
 #: Types of few bits, by what published sweeps lost: 4 to 5.5 points of acceptance on the 31B in
 #: IQ2_M against Q5_K_S, and a drafter in Q4_0 at 51 percent where the one in Q8_0 had 82 (12B).

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from llmtp import paths, yamlfile
+from llmtp import paths
 from llmtp.errors import NotFoundError, UsageError
 from llmtp.hubname import PREFIX, HubName, parse_hub_name
 from llmtp.text import clean, near_names
+
+if TYPE_CHECKING:
+    from llmtp.yamlfile import YamlFile
 
 _FIELDS = {"description", "main", "draft", "n_max"}
 
@@ -56,6 +60,8 @@ def load_profile(name: str) -> Profile:
 
 
 def _read(path: Path) -> Profile:
+    from llmtp import yamlfile
+
     file = yamlfile.load(path)
     file.only(_FIELDS)
     main = file.text("main")
@@ -74,7 +80,7 @@ def _read(path: Path) -> Profile:
     )
 
 
-def _source(file: yamlfile.YamlFile, field: str, text: str) -> Path | HubName:
+def _source(file: YamlFile, field: str, text: str) -> Path | HubName:
     if text.startswith(PREFIX):
         try:
             return parse_hub_name(text)

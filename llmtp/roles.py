@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from llmtp.errors import Finding
-from llmtp.gguf.facts import ModelFacts
 from llmtp.gguf.kind import ASSISTANT, MAIN, Kind
+from llmtp.gguf.model import ModelFacts
 from llmtp.text import clean
 
 #: Hidden size of each released model: it alone says where a drafter belongs.

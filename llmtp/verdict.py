@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from llmtp.errors import Finding
-from llmtp.gguf.tokens import first_difference
 from llmtp.hub.reference import Reference, resolve
 from llmtp.pairing import check_main, check_pair, is_compatible
 
@@ -48,5 +47,7 @@ def check(model: str, draft: str, *, remote: bool = False) -> Checked:
         and main.tokens_digest
         and (drafter.tokens_digest not in (None, main.tokens_digest))
     ):
+        from llmtp.gguf.tokens import first_difference
+
         difference = first_difference(main.path, drafter.path)
     return Checked(reference, tuple(check_pair(main, drafter, difference)))

@@ -9,8 +9,9 @@ from builders import make_pair
 from make_demo_pair import Shape
 
 from llmtp.errors import BadFileError
-from llmtp.gguf.facts import ModelFacts, read_facts
+from llmtp.gguf.facts import read_facts
 from llmtp.gguf.files import open_model
+from llmtp.gguf.model import ModelFacts
 
 
 def facts(path: Path) -> ModelFacts:

@@ -11,7 +11,7 @@ import pytest
 from edit import U32, edit
 from harness import Cli
 
-from llmtp.gguf.facts import ModelFacts
+from llmtp.gguf.model import ModelFacts
 from llmtp.hub.local import load_facts
 
 

@@ -11,8 +11,9 @@ from builders import make_pair
 from harness import Cli
 from make_demo_pair import DEMO, Shape
 
-from llmtp.gguf.facts import ModelFacts, read_facts
+from llmtp.gguf.facts import read_facts
 from llmtp.gguf.files import open_model
+from llmtp.gguf.model import ModelFacts
 from llmtp.plan import memory
 from llmtp.plan.memory import Settings
 from llmtp.units import MiB

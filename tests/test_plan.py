@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from llmtp.errors import DoesNotFitError, UsageError
-from llmtp.gguf.facts import ModelFacts, TensorBytes, read_facts
+from llmtp.gguf.facts import read_facts
 from llmtp.gguf.files import open_model
+from llmtp.gguf.model import ModelFacts, TensorBytes
 from llmtp.gguf.shape import TextModel
 from llmtp.hub.reference import Reference
 from llmtp.machine.devices import Device, Host, Machine

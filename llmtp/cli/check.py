@@ -29,5 +29,5 @@ def command(
         raise UsageError("there is nothing to check without a drafter", fix="leave out: off")
     checked = check(model, draft or "auto", remote=True)
     code = ExitCode.OK if checked.compatible else ExitCode.PAIR_REJECTED
-    env.out.result(checked.to_dict(), checked.findings, lambda c: checks.render(c, checked), code)
+    env.out.result(checked.to_dict(), checked.findings, checks.render(checked), code)
     raise typer.Exit(code)

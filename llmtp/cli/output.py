@@ -42,11 +42,17 @@ class Out:
         self,
         data: dict[str, Any],
         findings: Iterable[Finding],
-        human: Callable[[Console], None],
+        human: str | Callable[[Console], None],
         exit_code: ExitCode = ExitCode.OK,
     ) -> None:
-        """A command's answer, and what was noticed on the way."""
-        if not self.as_json:
+        """A command's answer, and what was noticed on the way.
+
+        `human` is text, or draws on a Rich console, which costs 80 ms to load.
+        """
+        if isinstance(human, str):
+            if not self.as_json:
+                self.data(human)
+        elif not self.as_json:
             screen = console(sys.stdout)
             with _writing():
                 with screen.capture() as drawn:
@@ -71,7 +77,9 @@ class Out:
             ]
             seen = f" ({', '.join(filter(None, parts))})"
         fix = f"\n  {_dim('→')} {finding.fix}" if finding.fix else ""
-        self.say(f"{_paint(finding.level, finding.level + ':')} {finding.message}{seen}{fix}")
+        self.say(
+            f"{paint(finding.level, finding.level + ':', sys.stderr)} {finding.message}{seen}{fix}"
+        )
 
     def fail(self, findings: list[Finding], exit_code: ExitCode) -> None:
         """The end of a command that cannot go on."""
@@ -132,8 +140,9 @@ def is_colourful(stream: TextIO) -> bool:
     return bool(os.environ.get("FORCE_COLOR")) or stream.isatty()
 
 
-def _paint(level: str, text: str) -> str:
-    return f"\x1b[{_COLOURS[level]}m{text}\x1b[0m" if is_colourful(sys.stderr) else text
+def paint(level: str, text: str, stream: TextIO) -> str:
+    """Text in the colour of its level, where the stream shows colours."""
+    return f"\x1b[{_COLOURS[level]}m{text}\x1b[0m" if is_colourful(stream) else text
 
 
 def _dim(text: str) -> str:

@@ -7,15 +7,14 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from llmtp.errors import BadFileError
 from llmtp.gguf.files import ModelFile
 from llmtp.gguf.kind import Kind, kind_of
-from llmtp.gguf.layout import TensorFault, find_faults
-from llmtp.gguf.origin import Origin, has_parent, named_in, origin_of
+from llmtp.gguf.layout import find_faults
+from llmtp.gguf.model import ModelFacts, TensorBytes, TensorFault
+from llmtp.gguf.origin import has_parent, named_in
 from llmtp.gguf.reader import SkippedArray, TensorInfo
 from llmtp.gguf.shape import TextModel
 from llmtp.gguf.types import ValueType
@@ -23,74 +22,6 @@ from llmtp.text import clean
 
 TOKENS = "tokenizer.ggml.tokens"
 _MAX_LAYERS = 1024
-
-
-@dataclass(frozen=True, slots=True)
-class TensorBytes:
-    """Bytes of the tensors by where the engine puts them."""
-
-    token_embd: int
-    per_layer_token_embd: int
-    output: int
-    experts: int
-    other: int
-
-    @property
-    def total(self) -> int:
-        return self.token_embd + self.per_layer_token_embd + self.output + self.experts + self.other
-
-
-@dataclass(frozen=True, slots=True)
-class ModelFacts:
-    """Facts of one model. `text` is None for whatever is no Gemma 4 main model or assistant.
-
-    `path` of a model that is not on this disk is `hf:OWNER/REPO@COMMIT/FILE`; its tokens may not
-    have been read, and then `tokens_digest` is None. `faults` is what the tensor table lacks.
-    """
-
-    path: Path
-    kind: Kind
-    architecture: str | None
-    name: str | None
-    size_label: str | None
-    quant: str | None
-    file_bytes: int
-    vocabulary_size: int | None
-    tokens_digest: str | None
-    tensor_bytes: TensorBytes
-    text: TextModel | None
-    target_width: int | None
-    names: tuple[str, ...]
-    names_parent: bool
-    chats: bool
-    faults: tuple[TensorFault, ...]
-
-    @property
-    def origin(self) -> Origin:
-        """What the names of the file and its repository, and those in it, tell together."""
-        return origin_of(
-            self.path, self.kind, self.quant, self.names,
-            parent=self.names_parent, chats=self.chats,
-        )  # fmt: skip
-
-    @property
-    def shape(self) -> TextModel:
-        """The Gemma 4 shape of a file whose architecture was checked before."""
-        if self.text is None:
-            raise ValueError(f"{self.path} is no Gemma 4 model but {self.kind}")
-        return self.text
-
-    def to_dict(self) -> dict[str, Any]:
-        """The fields that `check --json` shows for each file."""
-        return {
-            "path": str(self.path),
-            "kind": self.kind.value,
-            "architecture": self.architecture,
-            "name": self.name,
-            "size_label": self.size_label,
-            "quant": self.quant,
-            "file_bytes": self.file_bytes,
-        }
 
 
 def read_facts(model: ModelFile) -> ModelFacts:

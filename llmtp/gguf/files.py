@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from llmtp.errors import BadFileError, NotFoundError, UsageError
 from llmtp.gguf.reader import Header, TensorInfo, read_header
+from llmtp.gguf.split import part_paths
 from llmtp.paths import exists
 from llmtp.text import clean, near_names
-
-_PART = re.compile(r"(?P<stem>.+)-(?P<part>[0-9]{5})-of-(?P<parts>[0-9]{5})\.gguf", re.DOTALL)
-_MAX_PARTS = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,12 +70,6 @@ def open_model(path: Path, read: Callable[[Path], Header] | None = None) -> Mode
     return ModelFile(path, headers)
 
 
-def is_later_part(name: str) -> bool:
-    """Is this the name of a part that is not the first?"""
-    match = _PART.fullmatch(name)
-    return match is not None and int(match["part"]) != 1
-
-
 def _refuse_part(path: Path, header: Header) -> None:
     """llama.cpp finds the other parts by name, so a part under another name is of no use."""
     count, number = header.metadata.get("split.count"), header.metadata.get("split.no")
@@ -90,24 +81,6 @@ def _refuse_part(path: Path, header: Header) -> None:
             observed=f"split.no {clean(str(number), 20)}",
             fix="give all parts the names under which they were published",
         )
-
-
-def part_paths(path: Path) -> list[Path]:
-    """The parts of a split model by the name of one of them, or the one file."""
-    match = _PART.fullmatch(path.name)
-    if match is None:
-        return [path]
-    parts = int(match["parts"])
-    if not 1 <= int(match["part"]) <= parts <= _MAX_PARTS:
-        raise BadFileError(
-            f"{_shown(path)} is called part {int(match['part'])} of {parts}",
-            rule="split-part",
-            expected="1 to 1024 parts",
-            fix="give it the name under which it was published",
-        )
-    return [
-        path.with_name(f"{match['stem']}-{i:05}-of-{parts:05}.gguf") for i in range(1, parts + 1)
-    ]
 
 
 def _read(path: Path) -> Header:

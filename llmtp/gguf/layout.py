@@ -10,9 +10,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Literal
 
 from llmtp.gguf.kind import Kind
+from llmtp.gguf.model import TensorFault
 from llmtp.gguf.reader import TensorInfo
 from llmtp.gguf.shape import TextModel
 from llmtp.text import clean
@@ -23,17 +23,6 @@ _MAX_FAULTS = 8
 _UNUSED = {"masked_embd_centroids.weight", "masked_embd_ordering"}
 
 Shape = tuple[int, ...]
-FaultRule = Literal["tensor-missing", "tensor-shape", "tensor-type", "tensor-unknown"]
-
-
-@dataclass(frozen=True, slots=True)
-class TensorFault:
-    """One tensor that llama.cpp would not load or could not compute with."""
-
-    rule: FaultRule
-    tensor: str
-    expected: str | None
-    observed: str | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from llmtp.gguf.files import is_later_part
+from llmtp.gguf.split import is_later_part
 
 #: In this order where nothing is asked for: small and good first, then larger, then smaller.
 _QUANTS = ("Q4_K_M", "Q4_K_XL", "Q4_0", "Q4_K_S", "IQ4_XS", "IQ4_NL", "Q5_K_M", "Q5_K_XL", "Q6_K",

@@ -13,9 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from llmtp import __version__, paths
-from llmtp.gguf.facts import ModelFacts, TensorBytes
 from llmtp.gguf.kind import Kind
-from llmtp.gguf.layout import TensorFault
+from llmtp.gguf.model import ModelFacts, TensorBytes, TensorFault
 from llmtp.gguf.shape import TextModel
 
 #: Raised with every change of what is read or how it is judged.

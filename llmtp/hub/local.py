@@ -7,9 +7,9 @@ from pathlib import Path
 
 from llmtp import paths
 from llmtp.errors import LlmtpError, NotFoundError, PairRejectedError
-from llmtp.gguf.facts import ModelFacts, read_facts
-from llmtp.gguf.files import open_model, part_paths
 from llmtp.gguf.kind import ASSISTANT, Kind
+from llmtp.gguf.model import ModelFacts
+from llmtp.gguf.split import part_paths
 from llmtp.hub.known import recall, remember
 from llmtp.pairing import check_pair, is_compatible
 from llmtp.text import clean
@@ -38,6 +38,10 @@ def load_facts(path: Path) -> ModelFacts:
         known = recall(place, identity, path)
         if known is not None:
             return known
+    # What is remembered needs no reader.
+    from llmtp.gguf.facts import read_facts
+    from llmtp.gguf.files import open_model
+
     model = open_model(path)
     facts = read_facts(model)
     header_bytes = sum(header.data_offset for header in model.headers)

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from llmtp import paths
 from llmtp.errors import UsageError
-from llmtp.gguf.facts import ModelFacts
 from llmtp.gguf.kind import Kind
+from llmtp.gguf.model import ModelFacts
 from llmtp.hub.local import find_beside, load_facts
 from llmtp.hubname import PREFIX, HubName, parse_hub_name
 from llmtp.profiles import Profile, load_profile

@@ -7,11 +7,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from llmtp.errors import BadFileError, NotFoundError
-from llmtp.gguf.facts import ModelFacts, read_facts
-from llmtp.gguf.files import open_model, part_paths
+from llmtp.gguf.facts import read_facts
+from llmtp.gguf.files import open_model
 from llmtp.gguf.kind import ASSISTANT, Kind
 from llmtp.gguf.lengths import StringArrays
+from llmtp.gguf.model import ModelFacts
 from llmtp.gguf.reader import Header, read_header
+from llmtp.gguf.split import part_paths
 from llmtp.hub.choose import draft_candidates, main_candidates
 from llmtp.hub.known import recall, remember
 from llmtp.hub.repository import HubSource, Repository, open_repository

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from llmtp.gguf.facts import ModelFacts
+from llmtp.gguf.model import ModelFacts
 from llmtp.gguf.shape import TextModel
 from llmtp.units import MiB
 

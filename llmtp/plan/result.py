@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from llmtp.errors import Finding
-from llmtp.gguf.facts import ModelFacts
+from llmtp.gguf.model import ModelFacts
 from llmtp.machine.devices import Device, Host
 from llmtp.plan.memory import Parts
 

@@ -1,31 +1,34 @@
-"""The verdict of `check`."""
+"""The verdict of `check`, as plain text: loading Rich would take longer than the check."""
 
 from __future__ import annotations
 
-from rich.console import Console
-from rich.table import Table
+import sys
 
-from llmtp.gguf.facts import ModelFacts
+from llmtp.cli.output import paint
+from llmtp.gguf.model import ModelFacts
 from llmtp.roles import GEMMA4_WIDTHS
 from llmtp.text import clean
 from llmtp.units import format_bytes
 from llmtp.verdict import Checked
 
 
-def render(console: Console, checked: Checked) -> None:
+def render(checked: Checked) -> str:
     """The two files and the verdict; findings follow on stderr."""
-    table = Table(box=None, padding=(0, 2, 0, 0), show_header=False)
-    for role, facts in (("main", checked.reference.main), ("draft", checked.reference.draft)):
-        if facts is not None:
-            table.add_row(
-                role, clean(facts.path.name, 80), _kind(facts), format_bytes(facts.file_bytes)
-            )
-    console.print(table)
-    word, style = ("compatible", "green") if checked.compatible else ("rejected", "red")
-    console.print(f"{word}: {_verdict(checked.compatible)}", style=style)
-    fetched = checked.reference.fetched_bytes
-    if fetched:
-        console.print(f"{format_bytes(fetched)} were read to know that", style="dim")
+    rows = [
+        (role, clean(facts.path.name, 80), _kind(facts), format_bytes(facts.file_bytes))
+        for role, facts in (("main", checked.reference.main), ("draft", checked.reference.draft))
+        if facts is not None
+    ]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    ]
+    word, level = ("compatible", "ok") if checked.compatible else ("rejected", "error")
+    lines.append(paint(level, f"{word}: {_verdict(checked.compatible)}", sys.stdout))
+    if checked.reference.fetched_bytes:
+        lines.append(f"{format_bytes(checked.reference.fetched_bytes)} were read to know that")
+    return "\n".join(lines) + "\n"
 
 
 def _verdict(compatible: bool) -> str:
@@ -37,5 +40,5 @@ def _verdict(compatible: bool) -> str:
 def _kind(facts: ModelFacts) -> str:
     width = facts.text and (facts.text.target_width or facts.text.width)
     size = GEMMA4_WIDTHS.get(width or 0)
-    words = [facts.architecture, *([f"of {size}"] if size else []), facts.quant or ""]
+    words = [facts.architecture or "", *([f"of {size}"] if size else []), facts.quant or ""]
     return " ".join(filter(None, words))
