@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import struct
-from array import array
 from pathlib import Path
 
-from make_demo_pair import TEXT, Shape, Vocabulary, make_draft, make_main, pieces
+from make_demo_pair import DEMO, TEXT, Shape, Vocabulary, make_draft, make_main, pieces
+from make_real_size import HollowWriter
 
 VALUE_LAYOUTS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q",
                  12: "d"}  # fmt: skip
@@ -61,12 +61,11 @@ def make_pair(folder: Path, main: Shape | None = None, draft: Shape | None = Non
 
 
 def make_huge_main(path: Path, data_bytes: int) -> None:
-    """A sparse main model that claims so many bytes of weights and really has them, as zeros."""
-    writer = make_main(Vocabulary(pieces(TEXT)))
-    writer.tensors.append(("blk.0.huge.weight", (data_bytes // 4,), array("f")))
-    writer.write(path)
-    with path.open("r+b") as file:
-        file.truncate(path.stat().st_size + data_bytes)
+    """A sparse main model that has about so many bytes of weights, as holes."""
+    layers = len(DEMO.layers)
+    wide = data_bytes * 256 // 144 // (layers * 3 * 256) // 256 * 256
+    shape = Shape(width=256, head_sliding=64, head_full=64, feed_forward=wide)
+    make_main(Vocabulary(pieces(TEXT)), shape, HollowWriter([])).write(path)
 
 
 def make_pair_that_attends(folder: Path, main: Shape, draft: Shape) -> list[Path]:

@@ -93,6 +93,22 @@ def test_the_readme_shows_every_command(cli: Cli) -> None:
         assert f"`{name} " in text, name
 
 
+def test_the_readme_lists_every_pair_rule_with_its_test() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    row = r"^\| (`[a-z-]+`(?:, `[a-z-]+`)*) \| (?:error|warning|info) \|.*\| `(.+)` \|$"
+    rows = re.findall(row, text, re.MULTILINE)
+    listed = {rule for rules, _ in rows for rule in re.findall(r"[a-z-]+", rules)}
+    sources = [PACKAGE / name for name in ("pairing.py", "roles.py", "gguf/model.py")]
+    code = "".join(path.read_text(encoding="utf-8") for path in sources)
+    known = set(re.findall(r"\"((?:[a-z]+-)+[a-z]+)\"", code)) - {"fork-assistant"}
+    assert listed == known
+    files = {"r": "tests/test_rules.py", "o": "tests/test_roles.py"}
+    for _, where in rows:
+        file, test = where.split()
+        source = (ROOT / files.get(file, file)).read_text(encoding="utf-8")
+        assert f"def {test}(" in source, where
+
+
 def test_a_wheel_carries_its_profiles(cli: Cli, tmp_path: Path) -> None:
     subprocess.run(
         [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation",

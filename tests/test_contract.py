@@ -52,7 +52,7 @@ def test_plan_without_mtp(cli: Cli) -> None:
 
 def test_check(cli: Cli) -> None:
     data = cli("check", "demo", "--json").json["data"]
-    assert set(data) == {"main", "draft", "compatible"}
+    assert set(data) == {"main", "draft", "compatible", "fetched_bytes"}
     for part in ("main", "draft"):
         assert set(data[part]) >= {"path", "architecture", "name", "size_label", "file_bytes"}
 
