@@ -7,16 +7,21 @@ from typing import Annotated
 import typer
 
 from llmtp.cli.env import Env
-from llmtp.cli.options import JsonOpt, ModelArg
+from llmtp.cli.options import JsonOpt
 from llmtp.errors import ExitCode, UsageError
 
 
 def command(
     ctx: typer.Context,
-    model: ModelArg,
+    model: Annotated[
+        str,
+        typer.Argument(metavar="MODEL", help="A profile, a .gguf file, or hf:OWNER/REPO[:QUANT]."),
+    ],
     draft: Annotated[
         str | None,
-        typer.Argument(metavar="[DRAFT]", help="The drafter. Default: the one that run would use."),
+        typer.Argument(
+            metavar="[DRAFT]", help="The drafter, as MODEL. Default: the one that run would use."
+        ),
     ] = None,
     _json: JsonOpt = False,
 ) -> None:
