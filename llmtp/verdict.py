@@ -42,11 +42,9 @@ def check(model: str, draft: str, *, remote: bool = False) -> Checked:
     if drafter is None:
         return Checked(reference, tuple(check_main(main)))
     difference = None
-    if (
-        main.vocabulary_size == drafter.vocabulary_size
-        and main.tokens_digest
-        and (drafter.tokens_digest not in (None, main.tokens_digest))
-    ):
+    digests = {main.tokens_digest, drafter.tokens_digest}
+    is_local = main.is_local and drafter.is_local
+    if main.vocabulary_size == drafter.vocabulary_size and len(digests - {None}) == 2 and is_local:
         from llmtp.gguf.tokens import first_difference
 
         difference = first_difference(main.path, drafter.path)

@@ -5,16 +5,18 @@ from __future__ import annotations
 import io
 import json
 import re
+import struct
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from builders import gguf, make_pair, text_entry
+from builders import entry, gguf, make_pair, text_entry
 from fake_hub import TOKEN, FakeHub, Repo, fake_hub
 from harness import Cli, Result, assert_one_clear_line
 from make_demo_pair import Shape
 
 from llmtp.errors import UsageError
+from llmtp.gguf.facts import TOKENS
 from llmtp.gguf.lengths import HEAD_BYTES, StringArrays
 from llmtp.gguf.reader import SkippedArray, read_header
 from llmtp.hub.choose import draft_candidates, main_candidates
@@ -295,6 +297,60 @@ def test_names_with_tricks_are_not_looked_at(alone: Cli, hub: FakeHub, demo: Pat
     assert not [path for path in hub.asked if "resolve" in path]
 
 
+def test_another_tokenizer_in_a_repository_warns(alone: Cli, hub: FakeHub, tmp_path: Path) -> None:
+    """Small token lists are read whole, and compared where they lie."""
+    main, draft = make_pair(tmp_path)
+    content = draft.read_bytes()
+    draft.write_bytes(content.replace(b"<0x41>", b"<0x4X>"))
+    hub.repos["a/b"] = Repo({"m-it.gguf": main, "mtp-it.gguf": draft})
+    for args in (["hf:a/b"], [main, "hf:a/b"]):
+        result = ask(alone, hub, *args, "--json")
+        assert (result.code, rules(result)) == (0, {"vocabulary-tokens"}), result.stdout
+
+
+def test_files_without_an_id_are_not_remembered(alone: Cli, hub: FakeHub, demo: Path) -> None:
+    publish(hub, demo)
+    files = hub.repos["llmtp/demo-GGUF"].files.items()
+    siblings = [{"rfilename": name, "size": path.stat().st_size} for name, path in files]
+    hub.listing = json.dumps({"id": "a/b", "sha": "c" * 40, "siblings": siblings})
+    for _ in range(2):
+        data = ask(alone, hub, "hf:llmtp/demo-GGUF", "--json").json["data"]
+        assert data["fetched_bytes"] > 0
+        assert (data["main"]["kind"], data["draft"]["kind"]) == ("main", "assistant")
+
+
+def test_an_endless_header_is_not_read_to_its_end(alone: Cli, hub: FakeHub, tmp_path: Path) -> None:
+    endless = tmp_path / "endless.gguf"
+    words = struct.pack("<IQ", 8, 1 << 16) + (struct.pack("<Q", 1 << 22) + bytes(1 << 22)) * 24
+    endless.write_bytes(gguf([entry(TOKENS, 9, words)]))
+    hub.repos["a/b"] = Repo({"m-it.gguf": endless})
+    assert_one_clear_line(ask(alone, hub, "hf:a/b"), 5, "takes more than 64 MiB")
+    assert hub.sent_bytes < 80 << 20
+
+
+@pytest.mark.parametrize("sha", ["\x1b[2J", "main", "", "c" * 39, "../../x"])
+def test_a_commit_that_is_none(alone: Cli, hub: FakeHub, demo: Path, sha: str) -> None:
+    publish(hub, demo)
+    hub.listing = json.dumps({"id": "a/b", "sha": sha, "siblings": []})
+    result = ask(alone, hub, "hf:llmtp/demo-GGUF")
+    assert_one_clear_line(result, 5, "makes no sense")
+    assert "\x1b" not in result.stderr
+
+
+def test_a_malformed_token_stays_secret(alone: Cli, hub: FakeHub, demo: Path) -> None:
+    publish(hub, demo)
+    malformed = "hf_sec\x0cret"
+    result = ask(alone, hub, "hf:llmtp/demo-GGUF", token=malformed)
+    assert_one_clear_line(result, 5, "the token has characters that no request can carry")
+    assert "hf_sec" not in result.stderr
+
+
+@pytest.mark.parametrize("endpoint", ["http://x:port", "http://[bad", "ftp://x", "nonsense"])
+def test_a_malformed_endpoint_is_one_clear_line(alone: Cli, endpoint: str) -> None:
+    result = alone("check", "hf:a/b", env={"HF_ENDPOINT": endpoint})
+    assert_one_clear_line(result, 2, "HF_ENDPOINT is")
+
+
 def test_offline_and_unreachable(alone: Cli, hub: FakeHub) -> None:
     offline = alone("check", "hf:a/b", env=hub.env() | {"HF_HUB_OFFLINE": "1"})
     assert_one_clear_line(offline, 5, "HF_HUB_OFFLINE is set")
@@ -356,6 +412,8 @@ def test_the_main_model_is_chosen_by_its_quant(quant: str | None, best: str) -> 
     names = [*UNSLOTH, "mtp-gemma-4-12b-it.gguf", "MTP/gemma-4-12B-it-MTP-Q8_0.gguf"]
     assert main_candidates(names, quant)[0] == best
     assert main_candidates(names, "Q4_K") == []
+    assert main_candidates(["a-it-imatrix-Q4_K_M.gguf"], "Q4_K_M") == ["a-it-imatrix-Q4_K_M.gguf"]
+    assert main_candidates(["a-fp16.gguf", "a-Q8_0.gguf"], None)[0] == "a-Q8_0.gguf"
     assert main_candidates(["gemma-4-31B_q4_0-it.gguf"], "Q4_0") == ["gemma-4-31B_q4_0-it.gguf"]
 
 

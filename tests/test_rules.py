@@ -236,6 +236,21 @@ REJECTED: dict[str, Case] = {
         "wrong number of tensors",
         draft=row("nextn.centroids.weight", noise(32, 32)),
     ),
+    "a scale of the embeddings": Case(
+        "tensor-unknown",
+        "refuses",
+        "wrong number of tensors",
+        main=row("token_embd.scale", noise(1)),
+    ),
+    "a scale of many numbers": Case(
+        "tensor-shape", "refuses", "wrong shape", main=row("blk.1.ffn_up.scale", noise(7))
+    ),
+    "an assistant's tensor in a main model": Case(
+        "tensor-unknown",
+        "refuses",
+        "wrong number of tensors",
+        main=row("masked_embd_centroids.weight", noise(32, 32)),
+    ),
     "a norm that is no float32": Case(
         "tensor-type", "aborts", main=of_type("output_norm.weight", 1)
     ),
@@ -322,6 +337,7 @@ ACCEPTED: dict[str, Case] = {
     "tensors that are not used": Case(
         "", "hits", draft=row("masked_embd_centroids.weight", noise(32, 32))
     ),
+    "a scale of a matrix": Case("", "hits", main=row("blk.1.ffn_up.scale", noise(1))),
     "experts, as the 26B-A4B": Case("", "hits", main=with_experts),
     "per-layer embeddings, as the E2B": Case("", "hits", main=with_per_layer_embeddings),
     "half precision": Case("", "hits", main=of_type("blk.1.ffn_up.weight", 1)),

@@ -20,6 +20,9 @@ from llmtp.text import clean
 _NO_KERNELS = {"Q8_1", "Q8_K", "I8", "I16", "I32", "I64", "F64"}
 _MATRIX_TYPES = "a type with kernels, such as Q4_K, Q8_0 or F16"
 _MAX_FAULTS = 8
+_SCALED = {"attn_q", "attn_k", "attn_v", "attn_output", "attn_qkv", "ffn_gate", "ffn_up",
+           "ffn_down"}  # fmt: skip
+_SCALED_EXPERTS = {"ffn_gate_exps", "ffn_up_exps", "ffn_down_exps"}
 _UNUSED = {"masked_embd_centroids.weight", "masked_embd_ordering"}
 
 Shape = tuple[int, ...]
@@ -38,11 +41,13 @@ def find_faults(
     table = {tensor.name: tensor for tensor in tensors}
     tensors_of = _main if kind is Kind.MAIN else _assistant
     wanted = dict(tensors_of(model, vocabulary_size, table))
+    wanted |= dict(_scales(model, wanted))
+    unused = _UNUSED if kind is Kind.ASSISTANT else set()
     faults = [fault for name, want in wanted.items() if (fault := _judge(name, want, table))]
     faults += [
         TensorFault("tensor-unknown", clean(name, 80), None, None)
         for name in table
-        if name not in wanted and name not in _UNUSED and not _is_scale(name, wanted)
+        if name not in wanted and name not in unused
     ]
     return tuple(faults[:_MAX_FAULTS])
 
@@ -61,12 +66,15 @@ def _judge(name: str, want: _Wanted, table: dict[str, TensorInfo]) -> TensorFaul
     return None
 
 
-def _is_scale(name: str, wanted: dict[str, _Wanted]) -> bool:
-    """Scales of quantised matrices, per tensor or per expert, stand beside them."""
-    for suffix in (".scale", ".input_scale"):
-        if name.endswith(suffix):
-            return name.removesuffix(suffix) + ".weight" in wanted
-    return False
+def _scales(model: TextModel, wanted: dict[str, _Wanted]) -> Iterator[tuple[str, _Wanted]]:
+    """Scales of quantised matrices, per tensor or per expert, may stand beside them."""
+    for name in wanted:
+        stem = name.removesuffix(".weight")
+        matrix = stem.rpartition(".")[2]
+        if matrix in _SCALED or matrix in _SCALED_EXPERTS:
+            length = 1 if matrix in _SCALED else model.n_experts
+            for suffix in (".scale", ".input_scale"):
+                yield stem + suffix, _Wanted((length,), required=False)
 
 
 def _main(

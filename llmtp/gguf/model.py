@@ -64,6 +64,11 @@ class ModelFacts:
     faults: tuple[TensorFault, ...]
 
     @property
+    def is_local(self) -> bool:
+        """Is it on this disk, and not in a repository?"""
+        return not str(self.path).startswith("hf:")
+
+    @property
     def origin(self) -> Origin:
         """What the names of the file and its repository, and those in it, tell together."""
         return origin_of(

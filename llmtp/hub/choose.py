@@ -12,7 +12,9 @@ _QUANTS = ("Q4_K_M", "Q4_K_XL", "Q4_0", "Q4_K_S", "IQ4_XS", "IQ4_NL", "Q5_K_M", 
            "Q8_0", "BF16", "F16", "Q3_K_M", "IQ3_M")  # fmt: skip
 _DRAFT_QUANTS = ("Q8_0", "BF16", "F16", "Q6_K", "Q5_K_M", "Q4_K_M", "Q4_0")
 _DRAFTER = re.compile(r"(?<![a-z])(mtp|assist|assistant|draft|drafter)(?![a-z])")
-_ASIDE = re.compile(r"(?<![a-z])(mmproj|imatrix|eagle3|dflash|dspark)(?![a-z])")
+_ASIDE = re.compile(r"(?<![a-z])(mmproj|eagle3|dflash|dspark)(?![a-z])")
+_IMATRIX = re.compile(r"(?<![a-z])imatrix(?![a-z])")
+_QUANT = re.compile(r"(?<![a-z0-9])(i?q\d|tq\d|b?fp?(16|32)|mxfp4|nvfp4)")
 
 
 def main_candidates(names: Sequence[str], quant: str | None) -> list[str]:
@@ -36,6 +38,7 @@ def _models(names: Sequence[str]) -> list[str]:
         for name in names
         if name.lower().endswith(".gguf")
         and not _ASIDE.search(name.lower())
+        and (_QUANT.search(name.lower()) or not _IMATRIX.search(name.lower()))
         and not is_later_part(name)
     ]
 
@@ -50,8 +53,7 @@ def _rank(name: str, order: Sequence[str]) -> float:
     for place, tag in enumerate(order):
         if _has_tag(name, tag):
             return place
-    has_quant = re.search(r"(?<![a-z0-9])(i?q\d|t?q\d|f32|mxfp4|nvfp4)", name.lower())
-    return len(order) if has_quant else 0.5
+    return len(order) if _QUANT.search(name.lower()) else 0.5
 
 
 def _plainness(name: str) -> tuple[int, int, str]:

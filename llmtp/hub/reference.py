@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from llmtp import paths
 from llmtp.errors import UsageError
@@ -85,10 +87,28 @@ class _Finder:
         return self._hub().drafter_of(main, source)
 
     def _hub(self) -> RemoteModels:
+        _check_endpoint()
         from llmtp.hub.remote import RemoteModels
 
         self._remote = self._remote or RemoteModels()
         return self._remote
+
+
+def _check_endpoint() -> None:
+    """The library that speaks to the Hub takes HF_ENDPOINT apart while it is imported."""
+    endpoint = os.environ.get("HF_ENDPOINT", "")
+    try:
+        parts = urlsplit(endpoint)
+        usable = endpoint == "" or (parts.scheme in ("http", "https") and parts.port != 0)
+    except ValueError:
+        usable = False
+    if not usable:
+        raise UsageError(
+            f"HF_ENDPOINT is {clean(endpoint, 80)!r}",
+            rule="hub-endpoint",
+            expected="an address such as https://huggingface.co",
+            fix="unset HF_ENDPOINT",
+        )
 
 
 def _is_source(model: str) -> bool:

@@ -94,8 +94,8 @@ class RemoteModels:
     def _facts(self, repository: Repository, name: str) -> ModelFacts:
         path = Path(f"{PREFIX}{repository.name.repo_id}@{repository.commit}") / name
         oids = [repository.file(part).oid for part in _parts(name)]
-        place = " ".join(oids)
-        known = recall(place, place, path)
+        place = " ".join([repository.endpoint, *filter(None, oids)])
+        known = recall(place, place, path) if all(oids) else None
         if known is not None:
             return known
 
@@ -108,7 +108,8 @@ class RemoteModels:
                     self.fetched_bytes += source.fetched_bytes
 
         facts = read_facts(open_model(path, read))
-        remember(place, place, facts)
+        if all(oids):
+            remember(place, place, facts)
         return facts
 
 

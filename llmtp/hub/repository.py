@@ -17,6 +17,7 @@ from urllib.parse import quote
 import httpx
 from huggingface_hub import HfApi, constants
 from huggingface_hub import errors as hub_errors
+from huggingface_hub.hf_api import RepoSibling
 from huggingface_hub.utils._headers import build_hf_headers
 from huggingface_hub.utils._http import hf_raise_for_status, http_stream_backoff
 from huggingface_hub.utils.logging import set_verbosity
@@ -26,18 +27,24 @@ from llmtp.hubname import HubName
 from llmtp.text import clean
 
 _TIMEOUT_S = 20.0
-_READ_DEADLINE_S = 120.0
+_FILE_DEADLINE_S = 300.0
+_MOST_FETCHED_BYTES = 64 << 20
+_MOST_REQUESTS = 200
 _MAX_FILES = 10_000
+_NONSENSE = (ValueError, KeyError, TypeError, AttributeError, httpx.HTTPError, httpx.InvalidURL,
+             httpx.StreamError)  # fmt: skip
+_COMMIT = re.compile(r"[0-9a-f]{40}([0-9a-f]{24})?")
+_MOST_ERROR_BYTES = 1 << 16
 _RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")
 
 
 @dataclass(frozen=True, slots=True)
 class HubFile:
-    """One file of a repository; `oid` names its content wherever it lies."""
+    """One file of a repository; `oid` names its content wherever it lies, if the Hub tells."""
 
     name: str
     size: int
-    oid: str
+    oid: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +57,11 @@ class Repository:
 
     def __str__(self) -> str:
         return f"hf:{self.name.repo_id}@{self.commit[:12]}"
+
+    @property
+    def endpoint(self) -> str:
+        """Which Hub: another one may say what it likes of its content."""
+        return str(constants.ENDPOINT)
 
     @property
     def names(self) -> list[str]:
@@ -80,18 +92,19 @@ def open_repository(name: HubName) -> Repository:
             name.repo_id, revision=name.revision, files_metadata=True, timeout=_TIMEOUT_S
         )
         listed = info.siblings or []
-        if not info.sha or len(listed) > _MAX_FILES:
-            raise ValueError(f"{len(listed)} files at commit {info.sha}")
+        commit = info.sha or ""
+        if not _COMMIT.fullmatch(commit) or len(listed) > _MAX_FILES:
+            raise ValueError(f"{len(listed)} files at commit {commit}")
         files = tuple(
             HubFile(
                 file.rfilename,
                 file.lfs.size if file.lfs else file.size or 0,
-                f"sha256:{file.lfs.sha256}" if file.lfs else f"git:{file.blob_id}",
+                _oid(file),
             )
             for file in listed
             if _is_plain(file.rfilename)
         )
-        return Repository(name, info.sha, files)
+        return Repository(name, commit, files)
 
 
 class HubSource:
@@ -114,6 +127,8 @@ class HubSource:
         self._whole_at = 0
         self._rest = b""
         self._open = contextlib.ExitStack()
+        self._requests = 0
+        self._deadline = time.monotonic() + _FILE_DEADLINE_S
 
     def seek(self, offset: int, /) -> int:
         self._at = offset
@@ -145,6 +160,9 @@ class HubSource:
 
     def _request(self, size: int) -> bytes:
         self.close()
+        self._requests += 1
+        if self._requests > _MOST_REQUESTS:
+            raise self._too_much()
         headers = build_hf_headers() | {
             "Range": f"bytes={self._at}-{self._at + size - 1}",
             "Accept-Encoding": "identity",
@@ -187,19 +205,35 @@ class HubSource:
         return self._rest[:size]
 
     def _counted(self, response: httpx.Response) -> Iterator[bytes]:
-        deadline = time.monotonic() + _READ_DEADLINE_S
         for chunk in response.iter_raw():
             self.fetched_bytes += len(chunk)
             yield chunk
-            if time.monotonic() > deadline:
-                raise httpx.ReadTimeout("the server sends too slowly")
+            if self.fetched_bytes > _MOST_FETCHED_BYTES or time.monotonic() > self._deadline:
+                raise self._too_much()
+
+    def _too_much(self) -> DownloadError:
+        return DownloadError(
+            f"the header of {clean(self._file.name, 120)} takes more than 64 MiB, 200 requests "
+            "or 5 minutes to read",
+            rule="header-too-large",
+            observed=f"{self.fetched_bytes:,} bytes read",
+            fix="download the file, and check it on this disk",
+        )
 
 
 def _raise_for_status(response: httpx.Response) -> None:
     """Raise for a status that is no success, as the library that speaks for the Hub does."""
     if not response.is_success:
-        response.read()
-        hf_raise_for_status(response)
+        body = b""
+        for chunk in response.iter_raw():
+            body += chunk
+            if len(body) > _MOST_ERROR_BYTES:
+                break
+        told = {k: v for k, v in response.headers.items() if k.lower().startswith("x-")}
+        request = response.request
+        hf_raise_for_status(
+            httpx.Response(response.status_code, headers=told, content=body, request=request)
+        )
         raise ValueError(f"status {response.status_code}")
 
 
@@ -243,18 +277,30 @@ def _translated(name: HubName) -> Iterator[None]:
             rule="hub-status",
             fix="for 401 and 403 type: hf auth login; else try again later",
         ) from error
+    except httpx.LocalProtocolError:
+        raise DownloadError(
+            "the token has characters that no request can carry",
+            rule="token",
+            fix="look at HF_TOKEN, or type: hf auth login",
+        ) from None
     except (httpx.TransportError, OSError) as error:
         raise DownloadError(
             f"the Hub cannot be reached: {clean(str(error), 120) or type(error).__name__}",
             rule="hub-unreachable",
             fix="look at the network and at HF_ENDPOINT, or name local files",
         ) from error
-    except (ValueError, KeyError, TypeError, AttributeError, httpx.HTTPError) as error:
+    except _NONSENSE as error:
         raise DownloadError(
             f"the Hub's answer for {repo} makes no sense: {clean(str(error), 120)}",
             rule="hub-answer",
             fix="look at HF_ENDPOINT; else try again later",
         ) from error
+
+
+def _oid(file: RepoSibling) -> str | None:
+    if file.lfs:
+        return f"sha256:{file.lfs.sha256}"
+    return f"git:{file.blob_id}" if file.blob_id else None
 
 
 def _is_plain(name: str) -> bool:
