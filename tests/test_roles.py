@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -112,7 +113,7 @@ def test_the_width_says_which_gemma_a_drafter_belongs_to(cli: Cli, tmp_path: Pat
     main, draft = make_pair(tmp_path)
     for width, size in ((1536, "E2B"), (2560, "E4B"), (3840, "12B"), (2816, "26B-A4B"),
                         (5376, "31B")):  # fmt: skip
-        edit(draft, lambda parts, w=width: parts.set(KEY_OUT, U32, w))  # type: ignore[misc]
+        edit(draft, made_for(width))
         alone = cli("check", draft)
         assert_words(alone.stderr, "is an MTP drafter", f"give its main model, a Gemma 4 {size}")
         assert f"gemma4-assistant of {size}" in alone.stdout
@@ -121,7 +122,8 @@ def test_the_width_says_which_gemma_a_drafter_belongs_to(cli: Cli, tmp_path: Pat
         assert_words(wrong.stderr, f"made for another model: Gemma 4 {size}")
 
 
-KEY_OUT = "gemma4-assistant.embedding_length_out"
+def made_for(width: int) -> Callable[[Edited], object]:
+    return lambda parts: parts.set("gemma4-assistant.embedding_length_out", U32, width)
 
 
 def assert_words(text: str, *words: str) -> None:
