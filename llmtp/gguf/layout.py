@@ -23,7 +23,6 @@ _MAX_FAULTS = 8
 _SCALED = {"attn_q", "attn_k", "attn_v", "attn_output", "attn_qkv", "ffn_gate", "ffn_up",
            "ffn_down"}  # fmt: skip
 _SCALED_EXPERTS = {"ffn_gate_exps", "ffn_up_exps", "ffn_down_exps"}
-_UNUSED = {"masked_embd_centroids.weight", "masked_embd_ordering"}
 
 Shape = tuple[int, ...]
 
@@ -42,12 +41,11 @@ def find_faults(
     tensors_of = _main if kind is Kind.MAIN else _assistant
     wanted = dict(tensors_of(model, vocabulary_size, table))
     wanted |= dict(_scales(model, wanted))
-    unused = _UNUSED if kind is Kind.ASSISTANT else set()
     faults = [fault for name, want in wanted.items() if (fault := _judge(name, want, table))]
     faults += [
         TensorFault("tensor-unknown", clean(name, 80), None, None)
         for name in table
-        if name not in wanted and name not in unused
+        if name not in wanted
     ]
     return tuple(faults[:_MAX_FAULTS])
 
