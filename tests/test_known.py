@@ -82,7 +82,16 @@ def test_another_file_is_read_again(
 
 @pytest.mark.parametrize(
     "record",
-    ["", "[]", "null", "{}", '{"version": "0", "identity": "", "facts": {}}', "\0", None],
+    [
+        "",
+        "[]",
+        "null",
+        "{}",
+        '{"version": "0", "identity": "", "facts": {}}',
+        "\0",
+        None,
+        "a list as text",
+    ],
 )
 def test_a_damaged_record_is_as_good_as_none(
     cache: Path, real_size: list[Path], record: str | None
@@ -93,6 +102,9 @@ def test_a_damaged_record_is_as_good_as_none(
     if record is None:
         whole["facts"]["text"]["n_layers"] = {"not": "a number"}
         del whole["facts"]["text"]["width"]
+        record = json.dumps(whole)
+    elif record == "a list as text":
+        whole["facts"]["text"] = ["no", "mapping"]
         record = json.dumps(whole)
     file.write_text(record)
     assert load_facts(real_size[1]) == read

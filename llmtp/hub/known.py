@@ -18,7 +18,7 @@ from llmtp.gguf.model import ModelFacts, TensorBytes, TensorFault
 from llmtp.gguf.shape import TextModel
 
 #: Raised with every change of what is read or how it is judged.
-_SCHEMA = 1
+_SCHEMA = 2
 
 
 def recall(place: str, identity: str, path: Path) -> ModelFacts | None:
@@ -28,7 +28,7 @@ def recall(place: str, identity: str, path: Path) -> ModelFacts | None:
         if [record["version"], record["identity"]] != [_version(), identity]:
             return None
         return replace(_unpack(record["facts"]), path=path)
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
 
 
