@@ -1,62 +1,196 @@
-"""The chain that `run` and `plan` share: verdict, machine, engine, plan, command."""
+"""The chain that `run`, `plan` and `pull` share: files, verdict, machine, engine, plan, command."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 from llmtp.engine.command import Command, Serving, build_command
 from llmtp.engine.find import Engine, find_engine
 from llmtp.errors import Finding, PairRejectedError
-from llmtp.hub.reference import Reference
+from llmtp.hub import cache, uses
+from llmtp.hub.files import HubFile, Repository
+from llmtp.hub.reference import Asked, Reference
 from llmtp.machine.detect import detect
 from llmtp.machine.devices import Device, Machine
 from llmtp.plan.choose import Wishes, make_plan
 from llmtp.plan.result import Plan
-from llmtp.verdict import Checked, check
+from llmtp.profiles import Sampling
+from llmtp.selection import Alternative, Selection, select
+from llmtp.verdict import Checked, judge
+
+if TYPE_CHECKING:
+    from llmtp.hub.fetch import Progress
 
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """Everything that is known before a process starts."""
+    """Everything that is known before a process starts.
+
+    `download_bytes` is what `run` would fetch first; files that are not here yet stand in the
+    plan under the paths that they will have.
+    """
 
     reference: Reference
     engine: Engine
     plan: Plan
     command: Command
     findings: tuple[Finding, ...]
+    alternatives: tuple[Alternative, ...] = ()
+    download_bytes: int = 0
 
     def to_dict(self) -> dict[str, Any]:
         """The `data` of `plan --json`."""
-        command = self.command
-        return self.plan.to_dict() | {"argv": list(command.argv), "env": dict(command.env)}
+        return self.plan.to_dict() | {
+            "argv": list(self.command.argv),
+            "env": dict(self.command.env),
+            "download_bytes": self.download_bytes,
+            "alternatives": [alternative.to_dict() for alternative in self.alternatives],
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """Who is told while it goes on."""
+
+    checked: Callable[[Checked], None] = lambda _: None
+    progress: Callable[[Progress], None] | None = None
+
+
+class _Look:
+    """The engine and the machine, asked once, when somebody needs to know."""
+
+    def __init__(self, engine: str | None, cards: Sequence[Device] | None) -> None:
+        self._asked, self._cards = engine, cards
+        self._engine: Engine | None = None
+
+    def engine(self) -> Engine:
+        self._engine = self._engine or find_engine(self._asked)
+        return self._engine
+
+    def machine(self) -> Machine:
+        """As it is now, or with the imagined cards instead of its own."""
+        if self._cards is None:
+            return detect(self.engine().list_devices())
+        return Machine(detect("").host, tuple(self._cards))
 
 
 def prepare(
-    model: str,
-    draft: str,
+    asked: Asked,
     wishes: Wishes,
     serving: Serving,
     engine: str | None = None,
     extra: Sequence[str] = (),
     cards: Sequence[Device] | None = None,
-    on_checked: Callable[[Checked], None] = lambda _: None,
+    *,
+    survey: bool = False,
+    watch: Watch = Watch(),
 ) -> Prepared:
-    """Check, look at the machine, plan, and make the command.
+    """Find the files, check, look at the machine, plan, and make the command.
 
-    `cards` are imagined devices to plan for instead of the real ones. Raises the error of the
-    first link that fails.
+    `cards` are imagined devices to plan for instead of the real ones; `survey` asks for what else
+    there is. With `watch.progress` what is missing is downloaded first, and that is told; without
+    it nothing is. Raises the error of the first link that fails.
     """
-    checked = check(model, draft)
+    look = _Look(engine, cards)
+    chosen = select(asked, wishes, look.machine, imagined=cards is not None, survey=survey)
+    checked = _judged(chosen.reference)
+    download_bytes = 0
+    if not chosen.reference.is_local:
+        if watch.progress is None:
+            wanted = chosen.catalogue.files(chosen.reference)
+            download_bytes = sum(cache.missing_bytes(*entry) for entry in wanted)
+            placed = chosen.catalogue.as_if_on_disk(chosen.reference)
+            checked = replace(checked, reference=placed)
+        else:
+            _fetch(chosen, watch.progress)
+            checked = _judged(chosen.catalogue.on_disk(chosen.reference))
+    watch.checked(checked)
+    reference, found = checked.reference, look.engine()
+    plan = make_plan(reference, look.machine(), wishes)
+    if chosen.why:
+        plan = replace(plan, why=(chosen.why, *plan.why))
+    command = build_command(plan, found, _with_sampling(serving, reference), extra)
+    if watch.progress is not None:
+        uses.record(asked.model, reference.models)
+    findings = (*checked.findings, *found.skipped, *plan.findings, *command.findings)
+    return Prepared(reference, found, plan, command, findings, chosen.alternatives, download_bytes)
+
+
+@dataclass(frozen=True, slots=True)
+class Pulled:
+    """A pair that is whole on this disk."""
+
+    checked: Checked
+    files: tuple[tuple[Repository, HubFile], ...]
+    fetched_bytes: int
+    why: str | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """The `data` of `pull --json`."""
+        files = [
+            {
+                "repository": repository.name.repo_id,
+                "commit": repository.commit,
+                "file": file.name,
+                "file_bytes": file.size,
+                "sha256": file.sha256,
+                "path": str(cache.snapshot_path(repository, file.name)),
+            }
+            for repository, file in self.files
+        ]
+        reference = self.checked.reference
+        return {
+            "model": reference.name,
+            "main": str(reference.main.path),
+            "draft": str(reference.draft.path) if reference.draft else None,
+            "mmproj": str(reference.mmproj.path) if reference.mmproj else None,
+            "quant": reference.main.quant,
+            "files": files,
+            "fetched_bytes": self.fetched_bytes,
+            "why": self.why,
+        }
+
+
+def pull(asked: Asked, engine: str | None, progress: Callable[[Progress], None]) -> Pulled:
+    """Bring a pair onto this disk as the Hub has it now, or prove that it is there.
+
+    What was there is proved by its sha256 too, and fetched anew where that is wrong.
+    """
+    look = _Look(engine, None)
+    chosen = select(asked, Wishes(), look.machine, fresh=True)
+    _judged(chosen.reference)
+    fetched = _fetch(chosen, progress, all_files=True)
+    checked = _judged(chosen.catalogue.on_disk(chosen.reference))
+    uses.record(asked.model, checked.reference.models)
+    files = tuple(chosen.catalogue.files(chosen.reference))
+    return Pulled(checked, files, fetched, chosen.why)
+
+
+def _fetch(
+    chosen: Selection, progress: Callable[[Progress], None], *, all_files: bool = False
+) -> int:
+    catalogue, reference = chosen.catalogue, chosen.reference
+    models = [facts for facts in reference.models if all_files or not facts.is_local]
+    files = [entry for facts in models for entry in catalogue.files_of(facts)]
+    if not files:
+        return 0
+    from llmtp.hub.fetch import fetch
+
+    return fetch(files, progress, offline=catalogue.offline)
+
+
+def _judged(reference: Reference) -> Checked:
+    """The verdict on a pair that may go on; raises PairRejectedError for one that may not."""
+    checked = judge(reference)
     if not checked.compatible:
         raise PairRejectedError.from_findings(checked.findings)
-    on_checked(checked)
-    found = find_engine(engine)
-    machine = detect(found.list_devices() if cards is None else "")
-    if cards is not None:
-        machine = Machine(machine.host, tuple(cards))
-    plan = make_plan(checked.reference, machine, wishes)
-    command = build_command(plan, found, serving, extra)
-    findings = (*checked.findings, *found.skipped, *plan.findings, *command.findings)
-    return Prepared(checked.reference, found, plan, command, findings)
+    return checked
+
+
+def _with_sampling(serving: Serving, reference: Reference) -> Serving:
+    """What the makers of the model recommend, where the user says nothing."""
+    sampling = reference.profile.sampling if reference.profile else Sampling()
+    temp = sampling.temp if serving.temp is None else serving.temp
+    return replace(serving, temp=temp, top_k=sampling.top_k, top_p=sampling.top_p)

@@ -78,6 +78,25 @@ def check_main(main: ModelFacts) -> list[Finding]:
     return findings
 
 
+def check_mmproj(main: ModelFacts, mmproj: ModelFacts | None) -> list[Finding]:
+    """Is this a vision projector, and one for this main model?"""
+    if mmproj is None:
+        return []
+    if mmproj.kind is not Kind.MMPROJ:
+        what = f"the architecture {mmproj.architecture}" if mmproj.architecture else mmproj.kind
+        return [_reject("mmproj-kind", f"{shown(mmproj)} is no vision projector", "an mmproj file",
+                        clean(what, 80), "give the mmproj file of this model")]  # fmt: skip
+    width = main.text.width if main.text else None
+    if width is None or mmproj.target_width == width:
+        return []
+    belongs = owner(mmproj.target_width)
+    return [_reject("mmproj-width",
+                    "the vision projector was made for another model"
+                    + (f": {belongs}" if belongs else ""),
+                    f"hidden size {width}", str(mmproj.target_width or "none told"),
+                    f"use the mmproj of {owner(width) or 'this model'}")]  # fmt: skip
+
+
 def is_compatible(findings: list[Finding]) -> bool:
     """Is there no error among them?"""
     return not any(finding.level == "error" for finding in findings)

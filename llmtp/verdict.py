@@ -1,21 +1,22 @@
-"""What was asked for, found on disk and judged: known before anything is started."""
+"""What was asked for, found and judged: known before anything is started or downloaded."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any
 
-from llmtp.errors import Finding
-from llmtp.hub.reference import Reference, resolve
-from llmtp.pairing import check_main, check_pair, is_compatible
+from llmtp.errors import BadFileError, Finding, NotFoundError
+from llmtp.hub.reference import Asked, Catalogue, Reference
+from llmtp.pairing import check_main, check_mmproj, check_pair, is_compatible
 
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """A resolved model with the verdict on its pair."""
+    """A model with the verdict on its pair; `fetched_bytes` were read from the network for it."""
 
     reference: Reference
     findings: tuple[Finding, ...]
+    fetched_bytes: int = 0
 
     @property
     def compatible(self) -> bool:
@@ -28,19 +29,16 @@ class Checked:
             "main": main.to_dict(),
             "draft": draft.to_dict() if draft else None,
             "compatible": self.compatible,
-            "fetched_bytes": self.reference.fetched_bytes,
+            "fetched_bytes": self.fetched_bytes,
         }
 
 
-def check(model: str, draft: str, *, remote: bool = False) -> Checked:
-    """Find the files of MODEL and judge the pair; a rejected pair is not raised here.
-
-    With `remote`, files in repositories are judged where they are.
-    """
-    reference = resolve(model, draft, remote=remote)
+def judge(reference: Reference, fetched_bytes: int = 0) -> Checked:
+    """The verdict on a pair; a rejected one is not raised here."""
     main, drafter = reference.main, reference.draft
+    beside = [*reference.findings, *check_mmproj(main, reference.mmproj)]
     if drafter is None:
-        return Checked(reference, tuple(check_main(main)))
+        return Checked(reference, (*check_main(main), *beside), fetched_bytes)
     difference = None
     digests = {main.tokens_digest, drafter.tokens_digest}
     is_local = main.is_local and drafter.is_local
@@ -48,4 +46,16 @@ def check(model: str, draft: str, *, remote: bool = False) -> Checked:
         from llmtp.gguf.tokens import first_difference
 
         difference = first_difference(main.path, drafter.path)
-    return Checked(reference, tuple(check_pair(main, drafter, difference)))
+    return Checked(reference, (*check_pair(main, drafter, difference), *beside), fetched_bytes)
+
+
+def check(asked: Asked) -> Checked:
+    """Find the pair that stands first, on this disk or else at the Hub, and judge it there."""
+    try:
+        return judge(Catalogue(asked, offline=True).first())
+    except (NotFoundError, BadFileError):
+        if asked.offline:
+            raise
+    hub = Catalogue(asked, offline=False)
+    reference = hub.first()
+    return judge(reference, hub.fetched_bytes)

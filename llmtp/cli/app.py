@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import typer
 
 from llmtp import __version__
-from llmtp.cli import check, plan
+from llmtp.cli import check, plan, profiles, pull, shelf
 from llmtp.cli import run as run_command
 from llmtp.cli.env import Env
 from llmtp.cli.output import Out, ReaderGoneError
@@ -29,8 +29,12 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("run")(run_command.command)
+app.command("pull")(pull.command)
+app.command("list")(shelf.list_command)
+app.command("rm")(shelf.rm_command)
 app.command("check")(check.command)
 app.command("plan")(plan.command)
+app.add_typer(profiles.app, name="profiles")
 
 
 @app.callback(invoke_without_command=True)

@@ -17,11 +17,35 @@ _SERVING = "Serving"
 
 ModelArg = Annotated[
     str,
-    typer.Argument(metavar="MODEL", help="A profile such as demo, or the path of a .gguf file."),
+    typer.Argument(
+        metavar="MODEL",
+        help="A profile such as gemma-4-12b, a .gguf file, or hf:OWNER/REPO[:QUANT][@REVISION].",
+    ),
 ]
 JsonOpt = Annotated[bool, typer.Option("--json", help="Print JSON on stdout, and nothing else.")]
 DraftOpt = Annotated[
-    str, typer.Option("--draft", metavar="auto|off|PATH", help="The MTP drafter, or none.")
+    str,
+    typer.Option(
+        "--draft", metavar="auto|off|PATH", help="The MTP drafter (also hf:OWNER/REPO), or none."
+    ),
+]
+QuantOpt = Annotated[
+    str,
+    typer.Option(
+        "--quant",
+        metavar="auto|NAME",
+        help="Q8_0, UD-Q4_K_XL, qat, qat-Q4_0, ... Default: what is on this disk, or else the best "
+        "that fits.",
+    ),
+]
+MmprojOpt = Annotated[
+    str,
+    typer.Option(
+        "--mmproj", metavar="off|auto|PATH", help="The vision projector, to talk about images."
+    ),
+]
+OfflineOpt = Annotated[
+    bool, typer.Option("--offline", help="Do with what is on this disk; use no network.")
 ]
 CtxOpt = Annotated[
     str,

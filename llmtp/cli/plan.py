@@ -15,9 +15,12 @@ from llmtp.cli.options import (
     KvType,
     KvTypeOpt,
     MarginOpt,
+    MmprojOpt,
     ModelArg,
     NMaxOpt,
+    OfflineOpt,
     ParallelOpt,
+    QuantOpt,
     StrictOpt,
 )
 
@@ -38,16 +41,19 @@ BackendOpt = Annotated[
 def command(
     ctx: typer.Context,
     model: ModelArg,
+    quant: QuantOpt = "auto",
     draft: DraftOpt = "auto",
     ctx_size: CtxOpt = "auto",
     n_max: NMaxOpt = "auto",
     kv_type: KvTypeOpt = KvType.f16,
     parallel: ParallelOpt = 1,
     margin: MarginOpt = None,
+    mmproj: MmprojOpt = "off",
     engine: EngineOpt = None,
     strict: StrictOpt = False,
     vram: VramOpt = None,
     backend: BackendOpt = None,
+    offline: OfflineOpt = False,
     _json: JsonOpt = False,
 ) -> None:
     """Show memory by part, context, n-max and the command, without starting anything."""
@@ -57,11 +63,11 @@ def command(
 
     env: Env = ctx.obj
     prepared = chain.prepare(
-        model,
-        draft,
+        wishes.asked(model, draft, quant, mmproj, offline),
         wishes.plan_wishes(ctx_size, n_max, draft, kv_type, parallel, margin, strict),
         wishes.ANY_SERVING,
         engine,
         cards=wishes.imagined_cards(vram, backend),
+        survey=True,
     )
     env.out.result(prepared.to_dict(), prepared.findings, lambda c: plans.render(c, prepared))

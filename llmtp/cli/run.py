@@ -19,10 +19,13 @@ from llmtp.cli.options import (
     KvTypeOpt,
     MakeKeyOpt,
     MarginOpt,
+    MmprojOpt,
     ModelArg,
     NMaxOpt,
+    OfflineOpt,
     ParallelOpt,
     PortOpt,
+    QuantOpt,
     StrictOpt,
     TempOpt,
 )
@@ -48,12 +51,14 @@ def command(
     ask: AskOpt = None,
     dry_run: DryRunOpt = False,
     no_live: NoLiveOpt = False,
+    quant: QuantOpt = "auto",
     draft: DraftOpt = "auto",
     ctx_size: CtxOpt = "auto",
     n_max: NMaxOpt = "auto",
     kv_type: KvTypeOpt = KvType.f16,
     parallel: ParallelOpt = 1,
     margin: MarginOpt = None,
+    mmproj: MmprojOpt = "off",
     engine: EngineOpt = None,
     strict: StrictOpt = False,
     host: HostOpt = "127.0.0.1",
@@ -61,9 +66,10 @@ def command(
     api_key_file: ApiKeyFileOpt = None,
     make_key: MakeKeyOpt = False,
     temp: TempOpt = None,
+    offline: OfflineOpt = False,
     _json: JsonOpt = False,
 ) -> None:
-    """Check, plan, start, prove and watch a server; Ctrl-C stops it."""
+    """Download, check, plan, start, prove and watch a server; Ctrl-C stops it."""
     from llmtp import chain, launch
     from llmtp.cli import once, views, wishes
 
@@ -74,26 +80,21 @@ def command(
     wanted = wishes.plan_wishes(ctx_size, n_max, draft, kv_type, parallel, margin, strict)
     serving = wishes.serving(host, port, api_key_file, make_key, temp)
     view = views.choose(out, live=not no_live and sys.stdout.isatty(), once=ask is not None)
-    prepared = chain.prepare(
-        model,
-        draft,
-        wanted,
-        serving,
-        engine,
-        extra or (),
-        on_checked=lambda checked: view.event(launch.checked_event(checked)),
-    )
+    asked = wishes.asked(model, draft, quant, mmproj, offline)
     if dry_run:
-        once.show_command(out, prepared)
+        once.show_command(out, chain.prepare(asked, wanted, serving, engine, extra or ()))
         return
-    view.prepared(prepared)
-    if make_key:
-        out.say(f"clients need the key in {serving.api_key_file}")
-    with view, launch.launch(prepared, serving, view) as running:
-        if prompt is None:
-            running.watch(view)
-        else:
-            once.answer(out, running, prompt, prepared)
+    with view:
+        watch = chain.Watch(lambda c: view.event(launch.checked_event(c)), view.downloading)
+        prepared = chain.prepare(asked, wanted, serving, engine, extra or (), watch=watch)
+        view.prepared(prepared)
+        if make_key:
+            out.say(f"clients need the key in {serving.api_key_file}")
+        with launch.launch(prepared, serving, view) as running:
+            if prompt is None:
+                running.watch(view)
+            else:
+                once.answer(out, running, prompt, prepared)
 
 
 def _only_behind_dashes(env: Env, extra: list[str]) -> None:

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 import time
-from typing import Protocol
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Protocol
 
 from llmtp.chain import Prepared
 from llmtp.cli.output import Out, ReaderGoneError
-from llmtp.cli.words import describe, sample_line, summary
+from llmtp.cli.words import describe, download_line, sample_line, summary
 from llmtp.errors import Finding
-from llmtp.launch import Event, View, planned_event
+from llmtp.launch import SAMPLE_EVERY_S, Event, View, planned_event
 from llmtp.metrics.sampler import Sample
 from llmtp.units import format_duration
+
+if TYPE_CHECKING:
+    from llmtp.hub.fetch import Progress
 
 _PLAIN_EVERY_S = 5.0
 
@@ -21,6 +26,8 @@ class RunView(View, Protocol):
     """A view that is also told the plan, and that opens and closes what it draws on."""
 
     def prepared(self, prepared: Prepared) -> None: ...
+
+    def downloading(self, progress: Progress) -> None: ...
 
     def __enter__(self) -> RunView: ...
 
@@ -40,6 +47,17 @@ def choose(out: Out, *, live: bool, once: bool) -> RunView:
     return PlainView(out)
 
 
+def for_download(out: Out) -> RunView:
+    """The view of a command that only downloads: it tells people, on stderr."""
+    if out.as_json:
+        return QuietView(out)
+    if sys.stderr.isatty():
+        from llmtp.cli.render.live import LiveView
+
+        return LiveView(out, sys.stderr)
+    return PlainView(out, out.say)
+
+
 class QuietView:
     """Findings, and nothing else: the answer is what was asked for."""
 
@@ -49,6 +67,9 @@ class QuietView:
     def prepared(self, prepared: Prepared) -> None:
         for finding in prepared.findings:
             self.finding(finding)
+
+    def downloading(self, progress: Progress) -> None:
+        pass
 
     def event(self, event: Event) -> None:
         pass
@@ -72,8 +93,30 @@ class QuietView:
         pass
 
 
+class _NowAndThen:
+    """Lets through the first, the last, and one a while between them."""
+
+    def __init__(self, every_s: float) -> None:
+        self._every_s, self._last = every_s, 0.0
+
+    def lets(self, progress: Progress) -> bool:
+        now = time.monotonic()
+        if now - self._last < self._every_s and not progress.is_done:
+            return False
+        self._last = now
+        return True
+
+
 class JsonView(QuietView):
     """One JSON object a line; the boundary writes the last one."""
+
+    def __init__(self, out: Out) -> None:
+        super().__init__(out)
+        self._pace = _NowAndThen(SAMPLE_EVERY_S)
+
+    def downloading(self, progress: Progress) -> None:
+        if self._pace.lets(progress):
+            self.event(Event("downloading", progress.to_dict()))
 
     def prepared(self, prepared: Prepared) -> None:
         super().prepared(prepared)
@@ -92,11 +135,17 @@ class JsonView(QuietView):
 class PlainView(QuietView):
     """A line for what happens, and one every few seconds while something changes."""
 
-    def __init__(self, out: Out) -> None:
+    def __init__(self, out: Out, say: Callable[[str], None] | None = None) -> None:
         super().__init__(out)
+        self._say = say
         self._shown = ""
         self._shown_at = 0.0
         self._context = 0
+        self._pace = _NowAndThen(_PLAIN_EVERY_S)
+
+    def downloading(self, progress: Progress) -> None:
+        if self._pace.lets(progress):
+            self._line(download_line(progress))
 
     def prepared(self, prepared: Prepared) -> None:
         super().prepared(prepared)
@@ -116,4 +165,7 @@ class PlainView(QuietView):
             self._line(f"{format_duration(uptime_s)}  {text}")
 
     def _line(self, text: str) -> None:
-        self._out.data(text + "\n")
+        if self._say is not None:
+            self._say(text)
+        else:
+            self._out.data(text + "\n")

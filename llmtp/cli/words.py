@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from llmtp.text import clean
 from llmtp.units import format_bytes, format_count, format_duration, format_percent, format_rate
 
 if TYPE_CHECKING:
+    from llmtp.chain import Pulled
+    from llmtp.hub.fetch import Progress
+    from llmtp.hub.shelf import Stored
     from llmtp.launch import Event
     from llmtp.metrics.sampler import Sample
     from llmtp.plan.result import Plan
@@ -18,6 +23,55 @@ def summary(plan: Plan) -> str:
     mtp = f"n-max {plan.n_max}" if plan.mtp else "MTP off"
     quant = f"{plan.main.quant}, " if plan.main.quant else ""
     return f"{plan.name}: {quant}context {format_count(plan.ctx_size)}, {mtp}, on {place}"
+
+
+def download_line(progress: Progress) -> str:
+    """How far a download is, in one line."""
+    done, total = format_bytes(progress.done_bytes), format_bytes(progress.total_bytes)
+    names = " + ".join(clean(file.name.rpartition("/")[2], 60) for file in progress.files)
+    if progress.is_done:
+        return f"downloaded {names}, {total}"
+    notes = [f"{f.state}: {f.note}" for f in progress.files if f.note]
+    parts = [f"downloading {names}: {done} of {total}", *progress_figures(progress), *notes]
+    return ", ".join(parts)
+
+
+def pulled_lines(pulled: Pulled) -> str:
+    """Where the files are, and how to go on."""
+    reference = pulled.checked.reference
+    rows = [
+        (role, format_bytes(facts.file_bytes), clean(str(facts.path), 400))
+        for role, facts in (
+            ("main", reference.main), ("draft", reference.draft), ("mmproj", reference.mmproj)
+        )
+        if facts is not None
+    ]  # fmt: skip
+    lines = [f"{role:6}  {size:>10}  {path}" for role, size, path in rows]
+    if pulled.why:
+        lines.append(f"chosen: {pulled.why}")
+    fetched = format_bytes(pulled.fetched_bytes) if pulled.fetched_bytes else "nothing"
+    proved = ", every sha256 is right" if pulled.files else ""
+    return "\n".join([*lines, f"fetched {fetched}{proved}"]) + "\n"
+
+
+def doomed_lines(doomed: Sequence[Stored]) -> str:
+    """What is to be deleted, and which models use it."""
+    rows = []
+    for one in doomed:
+        used = f"  used by {', '.join(one.used_by)}" if one.used_by else ""
+        name = f"{clean(one.repository, 80)}/{clean(one.file, 120)}"
+        rows.append(f"{format_bytes(one.file_bytes):>10}  {name}{used}")
+    return "\n".join(rows or ["nothing to delete"])
+
+
+def progress_figures(progress: Progress) -> list[str]:
+    """Speed and time left, where they are known."""
+    figures = []
+    if progress.bytes_per_s:
+        figures.append(f"{format_bytes(round(progress.bytes_per_s))}/s")
+    if progress.left_s is not None and not progress.is_done:
+        figures.append(f"{format_duration(progress.left_s)} left")
+    return figures
 
 
 def describe(event: Event) -> str | None:

@@ -27,7 +27,7 @@ _ENDING = (
 )
 _CORS = ("--cors-origins", "--cors-credentials")
 #: Ours, but the user may say otherwise.
-_REPLACEABLE = (*_CORS, "--threads")
+_REPLACEABLE = (*_CORS, "--threads", "--top-k", "--top-p")
 _KEY_IN_ARGV = "--api-key"
 #: Flags that bring another model, or hide the server from llmtp.
 _REFUSED = (
@@ -51,7 +51,6 @@ _UNPLANNED = (
     "--flash-attn",
     "--lora",
     "--lora-scaled",
-    "--mmproj",
     "--main-gpu",
     "--mmproj-url",
     "--n-cpu-moe",
@@ -78,6 +77,7 @@ _OPTIONAL = (
 _OURS = {
     "--model": "MODEL",
     "--model-draft": "--draft",
+    "--mmproj": "--mmproj",
     "--spec-type": "--n-max",
     "--spec-draft-n-max": "--n-max",
     "--ctx-size": "--ctx",
@@ -99,6 +99,8 @@ class Serving:
     port: int
     api_key_file: Path | None = None
     temp: float | None = None
+    top_k: int | None = None
+    top_p: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +168,8 @@ def _options(plan: Plan, serving: Serving) -> list[tuple[str, ...]]:
             ("--spec-draft-device", device),
             ("--spec-draft-ngl", str(layers)),
         ]
+    if plan.mmproj is not None:
+        options.append(("--mmproj", str(plan.mmproj.path)))
     options += [
         ("--ctx-size", str(plan.ctx_size)),
         ("--parallel", str(plan.parallel)),
@@ -189,6 +193,10 @@ def _options(plan: Plan, serving: Serving) -> list[tuple[str, ...]]:
         options.append(("--api-key-file", str(serving.api_key_file)))
     if serving.temp is not None:
         options.append(("--temp", f"{serving.temp:g}"))
+    if serving.top_k is not None:
+        options.append(("--top-k", str(serving.top_k)))
+    if serving.top_p is not None:
+        options.append(("--top-p", f"{serving.top_p:g}"))
     return options
 
 

@@ -22,6 +22,7 @@ from llmtp.text import clean
 
 TOKENS = "tokenizer.ggml.tokens"
 _MAX_LAYERS = 1024
+_PROJECTION = "mm.input_projection.weight"
 
 
 def read_facts(model: ModelFile) -> ModelFacts:
@@ -53,7 +54,7 @@ def read_facts(model: ModelFile) -> ModelFacts:
         tokens_digest=tokens.digest if tokens else None,
         tensor_bytes=_tensor_bytes(tensors),
         text=text,
-        target_width=_target_width(metadata, architecture),
+        target_width=_target_width(metadata, architecture, kind, tensors),
         names=named_in(metadata),
         names_parent=has_parent(metadata),
         chats="tokenizer.chat_template" in metadata,
@@ -61,8 +62,16 @@ def read_facts(model: ModelFile) -> ModelFacts:
     )
 
 
-def _target_width(metadata: dict[str, Any], architecture: str | None) -> int | None:
-    """Hidden size of the model that a drafter was made for, also in the formats of forks."""
+def _target_width(
+    metadata: dict[str, Any], architecture: str | None, kind: Kind, tensors: list[TensorInfo]
+) -> int | None:
+    """Hidden size of the model that a drafter or projector was made for, also in forks' formats.
+
+    Of a projector the engine believes its last matrix (clip.cpp, clip_n_mmproj_embd).
+    """
+    if kind is Kind.MMPROJ:
+        last = (tensor.shape for tensor in tensors if tensor.name == _PROJECTION)
+        return next((shape[1] for shape in last if len(shape) == 2), None)
     value = metadata.get(f"{architecture}.embedding_length_out")
     return value if isinstance(value, int) and value > 0 else None
 

@@ -18,7 +18,7 @@ from llmtp.gguf.model import ModelFacts, TensorBytes, TensorFault
 from llmtp.gguf.shape import TextModel
 
 #: Raised with every change of what is read or how it is judged.
-_SCHEMA = 2
+_SCHEMA = 3
 
 
 def recall(place: str, identity: str, path: Path) -> ModelFacts | None:

@@ -1,8 +1,9 @@
-"""Models on this disk: their facts, and the drafter that lies beside a main model."""
+"""Models on this disk: their facts, and the files that lie near a main model."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from llmtp import paths
@@ -10,11 +11,15 @@ from llmtp.errors import LlmtpError, NotFoundError, PairRejectedError
 from llmtp.gguf.kind import ASSISTANT, Kind
 from llmtp.gguf.model import ModelFacts
 from llmtp.gguf.split import part_paths
+from llmtp.hub import cache
+from llmtp.hub.choose import draft_candidates
 from llmtp.hub.known import recall, remember
 from llmtp.pairing import check_pair, is_compatible
+from llmtp.profiles import Source
 from llmtp.text import clean
 
-_HINTS = ("mtp", "assist")
+_DRAFTERS = ("mtp", "assist")
+_PROJECTORS = ("mmproj",)
 #: Headers below are read faster than a record of them.
 _WORTH_KEEPING_BYTES = 1 << 20
 #: A file that changed so short ago may change again without another time stamp.
@@ -51,38 +56,90 @@ def load_facts(path: Path) -> ModelFacts:
     return facts
 
 
-def find_beside(main: ModelFacts) -> ModelFacts:
-    """The first file near the main model that looks like a drafter by name and is one by header.
+def find_drafter(main: ModelFacts, published: Sequence[Source]) -> ModelFacts:
+    """The drafter of a main model on this disk: near it, then in the cache of the Hub.
 
-    A link is followed: caches link to files that lie elsewhere. Raises NotFoundError, which names
-    the files that were looked at in vain.
+    Names propose, headers decide. Of those near, one of the same family (QAT or not) goes before
+    others; so it is in the cache. Raises NotFoundError, which names what was looked at in vain
+    and where drafters for this model are `published`.
     """
-    folders = dict.fromkeys((main.path.parent, main.path.resolve().parent))
-    near = [
-        path
-        for folder in folders
-        for place in (folder, folder / "MTP")
-        if place.is_dir()
-        for path in sorted(place.glob("*.gguf"))
-        if path != main.path and any(hint in path.name.lower() for hint in _HINTS)
-    ]
-    skipped = []
-    for path in near:
-        try:
-            facts = load_facts(path)
-        except LlmtpError:
-            skipped.append(clean(path.name, 80))
-            continue
-        if facts.kind is Kind.ASSISTANT and is_compatible(check_pair(main, facts)):
-            return facts
-        skipped.append(clean(path.name, 80))
+    skipped: list[str] = []
+    for candidates in (_near(main.path, _DRAFTERS), _in_cache()):
+        found = []
+        for path in candidates:
+            facts = _drafter_of(main, path)
+            if facts is None:
+                skipped.append(path.name)
+            else:
+                found.append(facts)
+        if found:
+            return min(found, key=lambda facts: _mixes(main, facts))
+    places = f"{clean(str(main.path), 300)} beside it, in MTP/, in the folder above or in the cache"
+    where = next(
+        (s.repository for s in published if s.draft and s.qat is bool(main.origin.qat)), ""
+    )
+    raise no_drafter(places, skipped, str(where))
+
+
+def find_mmproj(main: ModelFacts) -> ModelFacts:
+    """The vision projector that lies near a main model; raises NotFoundError."""
+    for path in _near(main.path, _PROJECTORS):
+        return load_facts(path)
     raise NotFoundError(
-        f"there is no drafter for {clean(str(main.path), 300)} beside it or in MTP/",
+        f"there is no vision projector near {clean(str(main.path), 300)}",
+        rule="no-mmproj",
+        expected="a file with mmproj in its name",
+        fix="name one with --mmproj PATH, or leave out --mmproj",
+    )
+
+
+def no_drafter(main: str, skipped: Sequence[str], where: str = "") -> NotFoundError:
+    """Nothing drafts for that model; `where` is a repository that has its drafters."""
+    shown = ", ".join(clean(name, 80) for name in skipped)
+    return NotFoundError(
+        f"there is no drafter for {main}",
         rule="no-drafter",
         expected=f"a {ASSISTANT} file that belongs to it",
-        observed=f"{', '.join(skipped)}, which it is not" if skipped else None,
-        fix="name it with --draft PATH, or run without MTP: --draft off",
+        observed=f"{shown}, which it is not" if skipped else None,
+        fix=f"name one: --draft {where or 'hf:OWNER/REPO or --draft PATH'}; "
+        "or run without MTP: --draft off",
     )
+
+
+def _near(path: Path, hints: tuple[str, ...]) -> Iterator[Path]:
+    """Files with a hint in their names beside a model, in MTP/, above it, and in MTP/ there.
+
+    A link is followed: caches link to files that lie elsewhere.
+    """
+    folders = dict.fromkeys((path.absolute().parent, path.resolve().parent))
+    places = [
+        p for folder in folders for near in (folder, folder.parent) for p in (near, near / "MTP")
+    ]
+    for place in dict.fromkeys(places):
+        if place.is_dir():
+            for found in sorted(place.glob("*.gguf")):
+                if found != path and any(hint in found.name.lower() for hint in hints):
+                    yield found
+
+
+def _in_cache() -> Iterator[Path]:
+    for repository in cache.cached_repositories():
+        for name in draft_candidates(repository.names, None):
+            yield cache.snapshot_path(repository, name)
+
+
+def _drafter_of(main: ModelFacts, path: Path) -> ModelFacts | None:
+    try:
+        facts = load_facts(path)
+    except LlmtpError:
+        return None
+    fits = facts.kind is Kind.ASSISTANT and is_compatible(check_pair(main, facts))
+    return facts if fits else None
+
+
+def _mixes(main: ModelFacts, draft: ModelFacts) -> bool:
+    """Is one of them QAT and the other not, as far as names tell?"""
+    return any(finding.rule == "qat-mix" for finding in check_pair(main, draft))
 
 
 def _identity(path: Path) -> tuple[str, str | None, float]:

@@ -59,11 +59,12 @@ class _Place:
 
     def parts(self, ref: Reference, settings: Settings) -> tuple[Parts, Parts]:
         """Bytes on the device (nothing where there is none) and in RAM."""
+        mmproj = memory.mmproj_bytes(ref.mmproj)
         if self.device is None:
-            return Parts(), memory.on_host(ref.main, ref.draft, settings)
-        backend = self.device.backend or ""
+            return Parts(), replace(memory.on_host(ref.main, ref.draft, settings), mmproj=mmproj)
+        on_device = memory.on_device(ref.main, ref.draft, settings, self.device.backend or "")
         return (
-            memory.on_device(ref.main, ref.draft, settings, backend),
+            replace(on_device, mmproj=mmproj),
             memory.beside_device(ref.main, ref.draft, settings),
         )
 
@@ -92,7 +93,11 @@ def make_plan(ref: Reference, machine: Machine, wishes: Wishes) -> Plan:
             settings = _fit_context(ref, place, wishes, text, draft)
             if settings is not None:
                 plan = _plan(ref, place, settings, n_max, n_max_why)
-                return replace(plan, findings=_given_up(plan, place, places[0], n_max > 0))
+                return replace(
+                    plan,
+                    ctx_is_asked=wishes.ctx != "auto",
+                    findings=_given_up(plan, place, places[0], n_max > 0),
+                )
     raise _does_not_fit(ref, places[0], wishes, text, n_max > 0)
 
 
@@ -187,6 +192,7 @@ def _plan(ref: Reference, place: _Place, settings: Settings, n_max: int, n_max_w
         name=ref.name,
         main=ref.main,
         draft=draft,
+        mmproj=ref.mmproj,
         ctx_size=settings.ctx_size,
         parallel=settings.parallel,
         kv_type=settings.kv_type,

@@ -29,6 +29,7 @@ class Plan:
     name: str
     main: ModelFacts
     draft: ModelFacts | None
+    mmproj: ModelFacts | None
     ctx_size: int
     parallel: int
     kv_type: str
@@ -42,6 +43,7 @@ class Plan:
     host: Host
     host_parts: Parts
     why: tuple[str, ...]
+    ctx_is_asked: bool = False
     findings: tuple[Finding, ...] = ()
 
     @property
@@ -54,6 +56,7 @@ class Plan:
             "model": self.name,
             "main": str(self.main.path),
             "draft": str(self.draft.path) if self.draft else None,
+            "mmproj": str(self.mmproj.path) if self.mmproj else None,
             "ctx_size": self.ctx_size,
             "ctx_per_slot": self.ctx_size // self.parallel,
             "n_max": self.n_max,

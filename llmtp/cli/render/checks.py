@@ -26,8 +26,8 @@ def render(checked: Checked) -> str:
     ]
     word, level = ("compatible", "ok") if checked.compatible else ("rejected", "error")
     lines.append(paint(level, f"{word}: {_verdict(checked.compatible)}", sys.stdout))
-    if checked.reference.fetched_bytes:
-        lines.append(f"{format_bytes(checked.reference.fetched_bytes)} were read to know that")
+    if checked.fetched_bytes:
+        lines.append(f"{format_bytes(checked.fetched_bytes)} were read to know that")
     return "\n".join(lines) + "\n"
 
 

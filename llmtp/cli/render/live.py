@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
+from typing import TYPE_CHECKING, TextIO
 
 from rich.console import Group, RenderableType
 from rich.live import Live
@@ -12,13 +13,18 @@ from rich.text import Text
 
 from llmtp.chain import Prepared
 from llmtp.cli.output import Out, console
-from llmtp.cli.words import describe, format_requests
+from llmtp.cli.render.bars import bar
+from llmtp.cli.render.downloads import downloads
+from llmtp.cli.words import describe, download_line, format_requests
 from llmtp.errors import Finding
 from llmtp.launch import Event
 from llmtp.metrics.sampler import Sample
 from llmtp.plan.result import Plan
 from llmtp.text import clean
 from llmtp.units import format_bytes, format_count, format_duration, format_percent, format_rate
+
+if TYPE_CHECKING:
+    from llmtp.hub.fetch import Progress
 
 _BAR = 10
 _LABEL = 9
@@ -27,9 +33,9 @@ _LABEL = 9
 class LiveView:
     """Redraws a few lines in place; what must stay is printed above them."""
 
-    def __init__(self, out: Out) -> None:
+    def __init__(self, out: Out, stream: TextIO | None = None) -> None:
         self._out = out
-        self._console = console(sys.stdout)
+        self._console = console(stream or sys.stdout)
         self._live = Live(console=self._console, auto_refresh=False, transient=True)
         self._plan: Plan | None = None
         self._url = ""
@@ -51,6 +57,13 @@ class LiveView:
         self._plan = prepared.plan
         for finding in prepared.findings:
             self.finding(finding)
+
+    def downloading(self, progress: Progress) -> None:
+        if progress.is_done:
+            self._show(Text())
+            self._say(download_line(progress))
+        else:
+            self._show(downloads(progress, self._console.width))
 
     def event(self, event: Event) -> None:
         match event.name:
@@ -127,14 +140,6 @@ def panel(
         (f"  up {format_duration(uptime_s)}", "dim"),
     )
     return Group(Text(), head, rows)
-
-
-def bar(share: float, width: int) -> str:
-    """A bar of `width` cells; eighths of a cell are drawn."""
-    eighths = round(max(0.0, min(share, 1.0)) * width * 8)
-    full, rest = divmod(eighths, 8)
-    partial = " ▏▎▍▌▋▊▉"[rest] if rest else ""
-    return ("█" * full + partial).ljust(width, "·")
 
 
 def _model(plan: Plan) -> str:

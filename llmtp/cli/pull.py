@@ -1,0 +1,38 @@
+"""`llmtp pull`: a pair onto this disk, whole and proved."""
+
+from __future__ import annotations
+
+import typer
+
+from llmtp.cli.env import Env
+from llmtp.cli.options import (
+    DraftOpt,
+    EngineOpt,
+    JsonOpt,
+    MmprojOpt,
+    ModelArg,
+    OfflineOpt,
+    QuantOpt,
+)
+
+
+def command(
+    ctx: typer.Context,
+    model: ModelArg,
+    quant: QuantOpt = "auto",
+    draft: DraftOpt = "auto",
+    mmproj: MmprojOpt = "off",
+    engine: EngineOpt = None,
+    offline: OfflineOpt = False,
+    _json: JsonOpt = False,
+) -> None:
+    """Download a model and its drafter, or go on where it stopped; prove what is there."""
+    from llmtp import chain
+    from llmtp.cli import views, wishes
+    from llmtp.cli.words import pulled_lines
+
+    env: Env = ctx.obj
+    asked = wishes.asked(model, draft, quant, mmproj, offline)
+    with views.for_download(env.out) as view:
+        pulled = chain.pull(asked, engine, view.downloading)
+    env.out.result(pulled.to_dict(), pulled.checked.findings, pulled_lines(pulled))

@@ -1,0 +1,75 @@
+"""`llmtp list` and `llmtp rm`: what is on disk, and what shall not be."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from llmtp.cli.env import Env
+from llmtp.cli.options import JsonOpt
+from llmtp.errors import UsageError
+
+UnusedOpt = Annotated[
+    bool, typer.Option("--unused", help="Only what no model of the last runs and pulls needs.")
+]
+
+
+def list_command(ctx: typer.Context, unused: UnusedOpt = False, _json: JsonOpt = False) -> None:
+    """Show models, drafters and unfinished downloads on this disk."""
+    from llmtp.cli.render import shelves
+    from llmtp.hub import cache
+    from llmtp.hub.shelf import disk_bytes, read_shelf
+
+    env: Env = ctx.obj
+    shelf = [stored for stored in read_shelf() if stored.is_unused or not unused]
+    total, free = disk_bytes(shelf), cache.free_bytes()
+    data = {
+        "files": [stored.to_dict() for stored in shelf],
+        "total_bytes": total,
+        "free_bytes": free,
+    }
+    env.out.result(data, (), lambda console: shelves.render(console, shelf, total, free))
+
+
+def rm_command(
+    ctx: typer.Context,
+    what: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[WHAT]...", help="A model, hf:OWNER/REPO[:QUANT], or a file."),
+    ] = None,
+    unused: UnusedOpt = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    _json: JsonOpt = False,
+) -> None:
+    """Delete files of models from this disk, after asking."""
+    from llmtp.cli.words import doomed_lines
+    from llmtp.hub.remove import find_stored, remove
+    from llmtp.hub.shelf import disk_bytes, read_shelf
+    from llmtp.units import format_bytes
+
+    env: Env = ctx.obj
+    if bool(what) == unused:
+        raise UsageError("rm needs to know what", expected="WHAT or --unused", fix="llmtp list")
+    shelf = read_shelf()
+    doomed = [stored for stored in shelf if stored.is_unused] if unused else []
+    for one in what or []:
+        doomed += [stored for stored in find_stored(shelf, one) if stored not in doomed]
+    env.out.say(doomed_lines(doomed))
+    if doomed and not yes:
+        _ask(env, f"delete {len(doomed)} file(s), {format_bytes(disk_bytes(doomed))}?")
+    freed = remove(doomed) if doomed else 0
+    data = {"removed": [stored.to_dict() for stored in doomed], "freed_bytes": freed}
+    env.out.result(data, (), f"freed {format_bytes(freed)}\n")
+
+
+def _ask(env: Env, question: str) -> None:
+    """Go on for a `y` only."""
+    if env.out.as_json or sys.stdin is None or not sys.stdin.isatty():
+        raise UsageError("nobody is there to confirm", rule="confirm", fix="add --yes")
+    sys.stderr.write(f"{question} [y/N] ")
+    sys.stderr.flush()
+    if sys.stdin.readline().strip().lower() not in ("y", "yes"):
+        env.out.say("nothing was deleted")
+        raise typer.Exit

@@ -1,0 +1,158 @@
+"""The Hugging Face cache on this disk: `hf` and llama.cpp find what we put there, we what they did.
+
+models--OWNER--REPO/
+├── blobs/SHA256                      the content
+│         SHA256.llmtp.incomplete     what we have of it so far
+├── refs/REVISION                     a text: the commit that it was when it was fetched
+└── snapshots/COMMIT/FILE             a link to its blob
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from llmtp import paths
+from llmtp.hub.files import HubFile, Repository
+from llmtp.hubname import HubName
+
+PARTIAL = ".llmtp.incomplete"
+MODELS = "models--"
+_COMMIT = re.compile(r"[0-9a-f]{40}([0-9a-f]{24})?")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_MOST_REF_BYTES = 100
+
+
+def repository_folder(repo_id: str) -> Path:
+    """All that is here of a repository."""
+    return paths.hub_cache() / (MODELS + repo_id.replace("/", "--"))
+
+
+def blob_path(repo_id: str, sha256: str) -> Path:
+    """A whole content, whatever it is called."""
+    return repository_folder(repo_id) / "blobs" / sha256
+
+
+def partial_path(repo_id: str, sha256: str) -> Path:
+    """The part of a content that has arrived."""
+    return repository_folder(repo_id) / "blobs" / f"{sha256}{PARTIAL}"
+
+
+def lock_path(repo_id: str, sha256: str) -> Path:
+    """The lock of huggingface_hub for that blob: `hf download` waits for us, and we for it."""
+    folder = repository_folder(repo_id)
+    return folder.parent / ".locks" / folder.name / f"{sha256}.lock"
+
+
+def snapshot_path(repository: Repository, name: str) -> Path:
+    """Where a file of that commit is, or will be."""
+    return repository_folder(repository.name.repo_id) / "snapshots" / repository.commit / name
+
+
+def place(repository: Repository, file: HubFile) -> Path:
+    """Make the blob of a file, which is there, known under its name and commit."""
+    repo_id, revision = repository.name.repo_id, repository.name.revision or "main"
+    blob = blob_path(repo_id, file.sha256 or "")
+    pointer = snapshot_path(repository, file.name)
+    pointer.parent.mkdir(parents=True, exist_ok=True)
+    if not pointer.exists():
+        fresh = pointer.with_name(f"{pointer.name}.{os.getpid()}.tmp")
+        with contextlib.suppress(FileNotFoundError):
+            fresh.unlink()
+        fresh.symlink_to(os.path.relpath(blob, pointer.parent))
+        fresh.replace(pointer)
+    if revision != repository.commit:
+        ref = repository_folder(repo_id) / "refs" / revision
+        ref.parent.mkdir(parents=True, exist_ok=True)
+        fresh = ref.with_name(f"{ref.name}.{os.getpid()}.tmp")
+        fresh.write_text(repository.commit, encoding="utf-8")
+        fresh.replace(ref)
+    return pointer
+
+
+def open_cached(name: HubName) -> Repository | None:
+    """What is on this disk of a repository at its revision; None where nothing is."""
+    folder = repository_folder(name.repo_id)
+    revision = name.revision or "main"
+    commit = revision if _COMMIT.fullmatch(revision) else _read_ref(folder / "refs" / revision)
+    if commit is None:
+        return None
+    snapshot = folder / "snapshots" / commit
+    files = tuple(_cached_files(snapshot))
+    return Repository(name, commit, files, None) if files else None
+
+
+def cached_repositories() -> list[Repository]:
+    """Every snapshot of every model in the cache that has files."""
+    found = []
+    for folder in sorted(_subfolders(paths.hub_cache(), f"{MODELS}*--*")):
+        owner, _, repo = folder.name.removeprefix(MODELS).partition("--")
+        for snapshot in sorted(_subfolders(folder / "snapshots", "*")):
+            if _COMMIT.fullmatch(snapshot.name):
+                files = tuple(_cached_files(snapshot))
+                name = HubName(owner, repo, revision=snapshot.name)
+                found.append(Repository(name, snapshot.name, files, None))
+    return [repository for repository in found if repository.files]
+
+
+def current_commits(repo_id: str) -> set[str]:
+    """Commits that some revision on this disk points at; others are outdated."""
+    refs = repository_folder(repo_id) / "refs"
+    with contextlib.suppress(OSError):
+        return {_read_ref(ref) or "" for ref in refs.rglob("*") if ref.is_file()}
+    return set()
+
+
+def partials() -> list[Path]:
+    """Downloads of ours that did not end."""
+    return sorted(paths.hub_cache().glob(f"{MODELS}*/blobs/*{PARTIAL}"))
+
+
+def missing_bytes(repository: Repository, file: HubFile) -> int:
+    """What must still be fetched of a file."""
+    repo_id = repository.name.repo_id
+    if file.sha256 is None:
+        return file.size
+    if blob_path(repo_id, file.sha256).exists():
+        return 0
+    part = partial_path(repo_id, file.sha256)
+    here = part.stat().st_size if part.exists() else 0
+    return max(file.size - here, 0)
+
+
+def free_bytes() -> int:
+    """Room on the disk of the cache, which need not exist yet."""
+    folder = paths.hub_cache()
+    while not folder.is_dir() and folder != folder.parent:
+        folder = folder.parent
+    return shutil.disk_usage(folder).free
+
+
+def _cached_files(snapshot: Path) -> Iterator[HubFile]:
+    for folder, _, names in os.walk(snapshot):
+        for name in sorted(names):
+            path = Path(folder) / name
+            try:
+                size = path.stat().st_size
+            except OSError:
+                continue  # a link to a blob that was deleted
+            target = path.resolve().name
+            oid = f"sha256:{target}" if _SHA256.fullmatch(target) else None
+            yield HubFile(str(path.relative_to(snapshot)), size, oid)
+
+
+def _subfolders(folder: Path, pattern: str) -> list[Path]:
+    return [path for path in folder.glob(pattern) if path.is_dir()]
+
+
+def _read_ref(path: Path) -> str | None:
+    try:
+        with path.open(encoding="utf-8") as file:
+            commit = file.read(_MOST_REF_BYTES).strip()
+    except (OSError, UnicodeDecodeError):
+        return None
+    return commit if _COMMIT.fullmatch(commit) else None

@@ -1,0 +1,259 @@
+"""Which of the quants on offer: each is planned on this machine, the best plan wins."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+from llmtp.errors import (
+    BadFileError,
+    DoesNotFitError,
+    LlmtpError,
+    NotFoundError,
+    PairRejectedError,
+)
+from llmtp.hub.offers import Offer
+from llmtp.hub.reference import Asked, Catalogue, Reference
+from llmtp.machine.devices import Machine
+from llmtp.plan.choose import Wishes, make_plan
+from llmtp.plan.grade import Grade, grade
+from llmtp.plan.result import Plan
+from llmtp.text import clean
+from llmtp.units import format_bytes
+from llmtp.verdict import judge
+
+
+@dataclass(frozen=True, slots=True)
+class Tried:
+    """One offer on this machine; without `plan` it does not fit, and `error` says why."""
+
+    offer: Offer
+    reference: Reference | None
+    plan: Plan | None
+    error: LlmtpError | None
+    smaller_drafter: bool = False
+
+    @property
+    def grade(self) -> Grade | None:
+        if self.plan is None:
+            return None
+        return grade(self.plan, smaller_drafter=self.smaller_drafter)
+
+
+@dataclass(frozen=True, slots=True)
+class Alternative:
+    """A quant that could be had, and what would come of it here."""
+
+    quant: str
+    repository: str
+    file_bytes: int
+    on_disk: bool
+    ctx_size: int | None
+    n_max: int | None
+    device: str | None
+    chosen: bool
+    reason: str | None
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "quant": self.quant,
+            "repository": self.repository,
+            "file_bytes": self.file_bytes,
+            "on_disk": self.on_disk,
+            "fits": self.ctx_size is not None,
+            "ctx_size": self.ctx_size,
+            "n_max": self.n_max,
+            "device": self.device,
+            "chosen": self.chosen,
+            "reason": self.reason,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """The pair to go on with, where it is known from, why, and what else there is if asked."""
+
+    catalogue: Catalogue
+    reference: Reference
+    why: str | None = None
+    alternatives: tuple[Alternative, ...] = ()
+
+
+def select(
+    asked: Asked,
+    wishes: Wishes,
+    look: Callable[[], Machine],
+    *,
+    fresh: bool = False,
+    imagined: bool = False,
+    survey: bool = False,
+) -> Selection:
+    """Choose the files. `look` is called when there is something to choose.
+
+    What is on this disk and fits goes before what must be downloaded, and then the network is not
+    touched, unless `fresh` wants to know what the Hub has now or `survey` what else there is. For
+    an `imagined` machine it counts for nothing what this one has. Raises what the catalogue
+    raises, and DoesNotFitError of the smallest offer where none fits.
+    """
+    here = Catalogue(asked, offline=True)
+    found = None
+    if asked.offline or not (fresh or (imagined and here.leaves_quant)):
+        found = _on_disk(here, wishes, look)
+    if asked.offline:
+        return found or Selection(here, here.first())
+    if found is not None and not (survey and here.leaves_quant):
+        return found
+    hub = Catalogue(asked, offline=False)
+    if not hub.leaves_quant:
+        return Selection(hub, hub.first())
+    if found is None and not imagined:
+        found = _held(here, hub, wishes, look)
+    if found is not None and not survey:
+        return found
+    tried = list(_try(hub, hub.offers(), wishes, look(), every=survey))
+    if found is None:
+        best = _best(tried)
+        found = Selection(hub, _reference(best), _why(best, tried))
+    chosen = found.reference.main.path.name
+    return replace(found, alternatives=tuple(_alternative(t, chosen) for t in tried if survey))
+
+
+def _on_disk(here: Catalogue, wishes: Wishes, look: Callable[[], Machine]) -> Selection | None:
+    """A pair that is whole on this disk, and as good as its context; None where there is none."""
+    try:
+        if not here.leaves_quant:
+            return Selection(here, here.first())
+        tried = [one for one in _try(here, here.offers(), wishes, look(), every=True) if one.plan]
+    except (NotFoundError, BadFileError) as error:
+        if here.asked.offline:
+            raise error
+        return None
+    if not tried:
+        return None
+    best = _best(tried)
+    if here.asked.offline or (best.grade is not None and best.grade.is_usable):
+        return Selection(here, _reference(best), f"{best.offer.label}, because it is on this disk")
+    return None
+
+
+def _held(
+    here: Catalogue, hub: Catalogue, wishes: Wishes, look: Callable[[], Machine]
+) -> Selection | None:
+    """A pair whose main model is on this disk, in this version or another one, and fits."""
+    try:
+        held = {(offer.repository.name.repo_id, offer.name) for offer in here.offers()}
+    except NotFoundError:
+        return None
+    offers = (o for o in hub.offers() if (o.repository.name.repo_id, o.name) in held)
+    tried = list(_try(hub, offers, wishes, look(), every=True))
+    if not any(one.grade is not None and one.grade.is_usable for one in tried):
+        return None
+    best = _best(tried)
+    return Selection(hub, _reference(best), f"{best.offer.label}, because it is on this disk")
+
+
+def _try(
+    catalogue: Catalogue, offers: Iterable[Offer], wishes: Wishes, machine: Machine, *, every: bool
+) -> Iterator[Tried]:
+    """Offers in their order, to the first that gives nothing up unless `every` is wanted.
+
+    Smaller drafters are tried where no offer runs with its best one.
+    """
+    room = machine.host.total_bytes + sum(d.total_bytes or 0 for d in machine.devices)
+    full = usable = False
+    tried = []
+    for offer in offers:
+        if full and not every:
+            return
+        one = _plan(catalogue, offer, wishes, machine, room)
+        tried.append(one)
+        full = full or (one.grade is not None and one.grade.is_full)
+        usable = usable or (one.grade is not None and one.grade.is_usable)
+        yield one
+    if usable:
+        return
+    for one in tried:
+        if one.reference is not None:
+            smaller = catalogue.with_smaller_drafter(one.offer, one.reference)
+            if smaller is not None:
+                yield _planned(one.offer, smaller, wishes, machine, smaller_drafter=True)
+
+
+def _plan(catalogue: Catalogue, offer: Offer, wishes: Wishes, machine: Machine, room: int) -> Tried:
+    if offer.file_bytes > room:
+        error = DoesNotFitError(
+            f"it has {format_bytes(offer.file_bytes)}, this machine {format_bytes(room)}",
+            fix="use a smaller quant",
+        )
+        return Tried(offer, None, None, error)
+    try:
+        reference = catalogue.pair(offer)
+    except (NotFoundError, BadFileError) as error:
+        if catalogue.offline and isinstance(error, BadFileError):
+            raise
+        return Tried(offer, None, None, error)
+    return _planned(offer, reference, wishes, machine)
+
+
+def _planned(
+    offer: Offer,
+    reference: Reference,
+    wishes: Wishes,
+    machine: Machine,
+    *,
+    smaller_drafter: bool = False,
+) -> Tried:
+    checked = judge(reference)
+    if not checked.compatible:
+        error = PairRejectedError.from_findings(checked.findings)
+        return Tried(offer, reference, None, error, smaller_drafter)
+    try:
+        return Tried(offer, reference, make_plan(reference, machine, wishes), None, smaller_drafter)
+    except DoesNotFitError as error:
+        return Tried(offer, reference, None, error, smaller_drafter)
+
+
+def _best(tried: list[Tried]) -> Tried:
+    """The least given up, then the order of the offers; raises the last error where none fits."""
+    fitting = [one for one in tried if one.grade is not None]
+    if fitting:
+        return min(fitting, key=lambda one: one.grade)  # type: ignore[arg-type,return-value]
+    errors = [one.error for one in tried if one.error]
+    tight = [error for error in errors if isinstance(error, DoesNotFitError)]
+    raise (tight or errors)[-1]
+
+
+def _reference(best: Tried) -> Reference:
+    if best.reference is None:
+        raise ValueError(f"{best.offer.label} was planned without its files")
+    return best.reference
+
+
+def _why(best: Tried, tried: list[Tried]) -> str:
+    """`Q6_K: the best of 4 tried that fits with ...`."""
+    better = tried[: tried.index(best)] if best in tried else []
+    passed = ", ".join(clean(one.offer.label, 30) for one in better)
+    short = best.grade is not None and best.grade.short_context
+    reason = "has the most context" if short else "is the best quant that fits"
+    return f"{best.offer.label} {reason}" + (f"; {passed} would give up more" if passed else "")
+
+
+def _alternative(one: Tried, chosen: str) -> Alternative:
+    plan = one.plan
+    if plan is not None:
+        device = plan.device.name if plan.device else "CPU"
+        reason = None if plan.mtp or not plan.n_max else "without MTP"
+    else:
+        device, reason = None, clean(str(one.error), 120) if one.error else "no pair"
+    return Alternative(
+        quant=one.offer.label,
+        repository=one.offer.repository.name.repo_id,
+        file_bytes=one.offer.file_bytes,
+        on_disk=one.reference is not None and one.reference.main.is_local,
+        ctx_size=plan.ctx_size if plan else None,
+        n_max=plan.n_max if plan else None,
+        device=device,
+        chosen=one.offer.name.rpartition("/")[2] == chosen,
+        reason=reason,
+    )
