@@ -76,6 +76,7 @@ class Selection:
 
     catalogue: Catalogue
     reference: Reference
+    offer: Offer | None = None
     why: str | None = None
     alternatives: tuple[Alternative, ...] = ()
 
@@ -114,9 +115,8 @@ def select(
     tried = list(_try(hub, hub.offers(), wishes, look(), every=survey))
     if found is None:
         best = _best(tried)
-        found = Selection(hub, _reference(best), _why(best, tried))
-    chosen = found.reference.main.path.name
-    return replace(found, alternatives=tuple(_alternative(t, chosen) for t in tried if survey))
+        found = Selection(hub, _reference(best), best.offer, _why(best, tried))
+    return replace(found, alternatives=_alternatives(tried, found.offer) if survey else ())
 
 
 def _on_disk(here: Catalogue, wishes: Wishes, look: Callable[[], Machine]) -> Selection | None:
@@ -133,7 +133,7 @@ def _on_disk(here: Catalogue, wishes: Wishes, look: Callable[[], Machine]) -> Se
         return None
     best = _best(tried)
     if here.asked.offline or (best.grade is not None and best.grade.is_usable):
-        return Selection(here, _reference(best), f"{best.offer.label}, because it is on this disk")
+        return _disk_selection(here, best)
     return None
 
 
@@ -142,15 +142,15 @@ def _held(
 ) -> Selection | None:
     """A pair whose main model is on this disk, in this version or another one, and fits."""
     try:
-        held = {(offer.repository.name.repo_id, offer.name) for offer in here.offers()}
+        held = {_key(offer) for offer in here.offers()}
     except NotFoundError:
         return None
-    offers = (o for o in hub.offers() if (o.repository.name.repo_id, o.name) in held)
+    offers = (offer for offer in hub.offers() if _key(offer) in held)
     tried = list(_try(hub, offers, wishes, look(), every=True))
     if not any(one.grade is not None and one.grade.is_usable for one in tried):
         return None
     best = _best(tried)
-    return Selection(hub, _reference(best), f"{best.offer.label}, because it is on this disk")
+    return _disk_selection(hub, best)
 
 
 def _try(
@@ -239,13 +239,36 @@ def _why(best: Tried, tried: list[Tried]) -> str:
     return f"{best.offer.label} {reason}" + (f"; {passed} would give up more" if passed else "")
 
 
-def _alternative(one: Tried, chosen: str) -> Alternative:
+def _disk_selection(catalogue: Catalogue, best: Tried) -> Selection:
+    why = f"{best.offer.label}, because it is on this disk"
+    return Selection(catalogue, _reference(best), best.offer, why)
+
+
+def _alternatives(tried: list[Tried], chosen: Offer | None) -> tuple[Alternative, ...]:
+    """One a quant, with the drafter that makes the better plan."""
+    better: dict[tuple[str, str], Tried] = {}
+    for one in tried:
+        known = better.setdefault(_key(one.offer), one)
+        if one.grade is not None and (known.grade is None or one.grade < known.grade):
+            better[_key(one.offer)] = one
+    mine = None if chosen is None else _key(chosen)
+    return tuple(_alternative(one, key == mine) for key, one in better.items())
+
+
+def _key(offer: Offer) -> tuple[str, str]:
+    return offer.repository.name.repo_id, offer.name
+
+
+def _alternative(one: Tried, chosen: bool) -> Alternative:
     plan = one.plan
     if plan is not None:
         device = plan.device.name if plan.device else "CPU"
-        reason = None if plan.mtp or not plan.n_max else "without MTP"
+        wanted = one.reference is not None and one.reference.draft is not None
+        words = ["without MTP" if wanted and not plan.mtp else None,
+                 "with a smaller drafter" if one.smaller_drafter else None]  # fmt: skip
+        reason = ", ".join(filter(None, words)) or None
     else:
-        device, reason = None, clean(str(one.error), 120) if one.error else "no pair"
+        device, reason = None, clean(str(one.error), 120)
     return Alternative(
         quant=one.offer.label,
         repository=one.offer.repository.name.repo_id,
@@ -254,6 +277,6 @@ def _alternative(one: Tried, chosen: str) -> Alternative:
         ctx_size=plan.ctx_size if plan else None,
         n_max=plan.n_max if plan else None,
         device=device,
-        chosen=one.offer.name.rpartition("/")[2] == chosen,
+        chosen=chosen,
         reason=reason,
     )

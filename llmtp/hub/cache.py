@@ -13,6 +13,7 @@ import contextlib
 import os
 import re
 import shutil
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -60,7 +61,7 @@ def place(repository: Repository, file: HubFile) -> Path:
     pointer = snapshot_path(repository, file.name)
     pointer.parent.mkdir(parents=True, exist_ok=True)
     if not pointer.exists():
-        fresh = pointer.with_name(f"{pointer.name}.{os.getpid()}.tmp")
+        fresh = _beside(pointer)
         with contextlib.suppress(FileNotFoundError):
             fresh.unlink()
         fresh.symlink_to(os.path.relpath(blob, pointer.parent))
@@ -68,10 +69,15 @@ def place(repository: Repository, file: HubFile) -> Path:
     if revision != repository.commit:
         ref = repository_folder(repo_id) / "refs" / revision
         ref.parent.mkdir(parents=True, exist_ok=True)
-        fresh = ref.with_name(f"{ref.name}.{os.getpid()}.tmp")
+        fresh = _beside(ref)
         fresh.write_text(repository.commit, encoding="utf-8")
         fresh.replace(ref)
     return pointer
+
+
+def _beside(path: Path) -> Path:
+    """A name that no other thread or process writes to, to be moved to `path` when it is whole."""
+    return path.with_name(f"{path.name}.{os.getpid()}.{threading.get_ident()}.tmp")
 
 
 def open_cached(name: HubName) -> Repository | None:

@@ -88,9 +88,9 @@ def fetch(
         job.thread.start()
     rates = _Rates()
     try:
-        while any(job.thread.is_alive() for job in jobs):
+        while running := [job for job in jobs if job.thread.is_alive()]:
             show(rates.progress(jobs))
-            next(job for job in reversed(jobs) if job.thread.is_alive()).thread.join(_LOOK_EVERY_S)
+            running[-1].thread.join(_LOOK_EVERY_S)
             if any(job.error for job in jobs):
                 break
     finally:

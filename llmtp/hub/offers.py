@@ -42,6 +42,7 @@ def source_offers(models: Models, profile: Profile, quant: str | None) -> Iterat
     """
     seen: set[tuple[str, str]] = set()
     first_error: LlmtpError | None = None
+    listed = False
     for source in profile.sources:
         wants_qat, tag = _split(quant)
         if wants_qat and not source.qat:
@@ -53,12 +54,15 @@ def source_offers(models: Models, profile: Profile, quant: str | None) -> Iterat
                 raise
             first_error = first_error or error
             continue
+        listed = True
         for name in _mains(repository, source, tag):
             if (repository.name.repo_id, name) not in seen:
                 seen.add((repository.name.repo_id, name))
                 yield _offer(repository, name, source.qat)
     if not seen:
-        raise first_error or _no_such_quant(models, profile, quant)
+        if first_error is not None and not listed:
+            raise first_error
+        raise _no_such_quant(models, profile, quant)
 
 
 def repository_offers(models: Models, name: HubName) -> list[Offer]:

@@ -137,8 +137,9 @@ class Catalogue:
         """The same main model with the smallest drafter there is, or None."""
         if reference.draft is None or self.asked.draft != "auto" or self._named_drafter():
             return None
-        drafters = list(self._drafters(offer, reference.main))
-        smallest = min(drafters, key=lambda facts: facts.file_bytes)
+        drafters = self._drafters(offer, reference.main)
+        family = [d for d in drafters if d.origin.qat is reference.draft.origin.qat]
+        smallest = min(family, key=lambda facts: facts.file_bytes, default=reference.draft)
         if smallest.file_bytes >= reference.draft.file_bytes:
             return None
         finding = Finding(

@@ -101,7 +101,7 @@ def translate(error: Exception, name: HubName) -> LlmtpError:
                 fix=f"leave it out, or look at {page}/commits",
             )
         case hub_errors.RepositoryNotFoundError():
-            near = near_names(repo, known_repositories())
+            near = near_names(repo, [known for known in known_repositories() if known != repo])
             return NotFoundError(
                 f"there is no repository {repo}, or it is private",
                 rule="repository-not-found",
