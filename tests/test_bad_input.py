@@ -188,4 +188,4 @@ def test_words_that_nobody_asked_for(cli: Cli) -> None:
 
 
 def test_hub_references_say_what_to_do(cli: Cli) -> None:
-    assert_refused(cli, 2, "cannot be downloaded", "hf:owner/repo:Q4_K_M")
+    assert_refused(cli, 8, "llmtp pull", "hf:owner/repo:Q4_K_M", "--offline")

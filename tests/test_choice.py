@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -323,3 +326,63 @@ def test_a_main_model_finds_a_drafter_in_the_cache(alone: Cli, demo: Path, tmp_p
     main.rename(qat)
     found = alone("check", qat, "--json").json["data"]["draft"]["path"]
     assert QAT.replace("/", "--") in found
+
+
+@pytest.mark.usefixtures("hub")
+def test_the_makers_sampling_unless_the_user_says_otherwise(alone: Cli) -> None:
+    argv = plan(alone, "--quant", "Q8_0")["argv"]
+    flags = dict(itertools.pairwise(argv))
+    assert (flags["--temp"], flags["--top-k"], flags["--top-p"]) == ("1", "64", "0.95")
+    asked = ["--temp", "0.2", "--dry-run", "--", "--top-k", "20"]
+    line = alone("run", "gemma-4-12b", "--quant", "Q8_0", *asked).stdout
+    assert "--temp 0.2" in line
+    assert (line.count("--top-k"), "--top-k 20" in line) == (1, True)
+
+
+def test_every_claim_of_a_profile_can_be_checked_at_the_hub(alone: Cli, hub: FakeHub) -> None:
+    script = Path(__file__).resolve().parent.parent / "scripts" / "check_profiles.py"
+
+    def check(name: str) -> tuple[int, str]:
+        done = subprocess.run(
+            [sys.executable, str(script), name], env=alone.env, capture_output=True, text=True
+        )
+        return done.returncode, done.stdout + done.stderr
+
+    code, said = check("gemma-4-12b")
+    assert code == 1
+    assert "ok    Q8_0: gemma-4-12b-it-Q8_0.gguf\n  ok    its header says 12B\n" in said
+    assert "ok    drafter MTP/gemma-4-12B-it-Q8_0-MTP.gguf" in said
+    assert "FAIL  UD-Q6_K_XL: no file" in said
+    assert "FAIL  there is no repository ggml-org/gemma-4-12B-it-GGUF" in said
+    folder = alone.home / ".config" / "llmtp" / "profiles"
+    folder.mkdir(parents=True)
+    lines = [f"sources: [{{repository: {PLAIN}, main: '*it-*', draft: '*mtp*', quants: [Q8_0]}}]"]
+    (folder / "gemma-4-12b.yaml").write_text("\n".join(lines), encoding="utf-8")
+    code, said = check("gemma-4-12b")
+    assert (code, "0 claims are wrong" in said) == (0, True), said
+    hub.repos.clear()
+    assert check("gemma-4-12b")[0] == 1
+    assert "there is no profile" in check("nonsense")[1]
+
+
+@pytest.mark.parametrize(
+    "env",
+    [
+        {},
+        {"XDG_CACHE_HOME": "/x/cache"},
+        {"HF_HOME": "~/hf", "XDG_CACHE_HOME": "/x/cache"},
+        {"HUGGINGFACE_HUB_CACHE": "/old/place", "HF_HOME": "/x/hf"},
+        {"HF_HUB_CACHE": "$HOME/hub", "HUGGINGFACE_HUB_CACHE": "/old/place"},
+    ],
+)
+def test_the_cache_is_where_huggingface_hub_has_it(env: dict[str, str]) -> None:
+    code = (
+        "from huggingface_hub import constants; from llmtp import paths; "
+        "print(paths.hub_cache()); print(constants.HF_HUB_CACHE)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], env={"HOME": "/home/somebody"} | env,
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    ours, theirs = done.stdout.split()
+    assert ours == theirs

@@ -55,7 +55,7 @@ def source_offers(models: Models, profile: Profile, quant: str | None) -> Iterat
             first_error = first_error or error
             continue
         listed = True
-        for name in _mains(repository, source, tag):
+        for name in main_names(repository, source, tag):
             if (repository.name.repo_id, name) not in seen:
                 seen.add((repository.name.repo_id, name))
                 yield _offer(repository, name, source.qat)
@@ -108,7 +108,8 @@ def offered_mmproj(repository: Repository) -> str | None:
     return next(iter(mmproj_candidates(repository.names)), None)
 
 
-def _mains(repository: Repository, source: Source, tag: str | None) -> list[str]:
+def main_names(repository: Repository, source: Source, tag: str | None) -> list[str]:
+    """The file of each quant of a source, or of one tag, as far as its repository has them."""
     names = [name for name in repository.names if source.is_main(name)]
     if tag is not None:
         return main_candidates(names, tag)[:1]
