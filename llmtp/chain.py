@@ -18,6 +18,7 @@ from llmtp.plan.choose import Wishes, make_plan
 from llmtp.plan.result import Plan
 from llmtp.profiles import Sampling
 from llmtp.selection import Alternative, Selection, select
+from llmtp.units import format_bytes
 from llmtp.verdict import Checked, judge
 
 if TYPE_CHECKING:
@@ -55,6 +56,7 @@ class Watch:
     """Who is told while it goes on."""
 
     checked: Callable[[Checked], None] = lambda _: None
+    note: Callable[[str], None] = lambda _: None
     progress: Callable[[Progress], None] | None = None
 
 
@@ -104,7 +106,7 @@ def prepare(
             placed = chosen.catalogue.as_if_on_disk(chosen.reference)
             checked = replace(checked, reference=placed)
         else:
-            _fetch(chosen, watch.progress)
+            _fetch(chosen, watch)
             checked = _judged(chosen.catalogue.on_disk(chosen.reference))
     watch.checked(checked)
     reference, found = checked.reference, look.engine()
@@ -153,7 +155,7 @@ class Pulled:
         }
 
 
-def pull(asked: Asked, engine: str | None, progress: Callable[[Progress], None]) -> Pulled:
+def pull(asked: Asked, engine: str | None, watch: Watch) -> Pulled:
     """Bring a pair onto this disk as the Hub has it now, or prove that it is there.
 
     What was there is proved by its sha256 too, and fetched anew where that is wrong.
@@ -161,24 +163,26 @@ def pull(asked: Asked, engine: str | None, progress: Callable[[Progress], None])
     look = _Look(engine, None)
     chosen = select(asked, Wishes(), look.machine, fresh=True)
     _judged(chosen.reference)
-    fetched = _fetch(chosen, progress, all_files=True)
+    fetched = _fetch(chosen, watch, all_files=True)
     checked = _judged(chosen.catalogue.on_disk(chosen.reference))
     uses.record(asked.model, checked.reference.models)
     files = tuple(chosen.catalogue.files(chosen.reference))
     return Pulled(checked, files, fetched, chosen.why)
 
 
-def _fetch(
-    chosen: Selection, progress: Callable[[Progress], None], *, all_files: bool = False
-) -> int:
+def _fetch(chosen: Selection, watch: Watch, *, all_files: bool = False) -> int:
     catalogue, reference = chosen.catalogue, chosen.reference
     models = [facts for facts in reference.models if all_files or not facts.is_local]
     files = [entry for facts in models for entry in catalogue.files_of(facts)]
-    if not files:
+    if not files or watch.progress is None:
         return 0
     from llmtp.hub.fetch import fetch
 
-    return fetch(files, progress, offline=catalogue.offline)
+    missing = sum(cache.missing_bytes(*entry) for entry in files)
+    if missing:
+        room = f"{format_bytes(missing)} to download, {format_bytes(cache.free_bytes())} free"
+        watch.note(f"{chosen.why or reference.name}: {room}")
+    return fetch(files, watch.progress, offline=catalogue.offline)
 
 
 def _judged(reference: Reference) -> Checked:

@@ -31,6 +31,7 @@ from typing import Any, BinaryIO
 from urllib.parse import parse_qs, quote, unquote, urlsplit
 
 TOKEN = "hf_of-the-test"  # noqa: S105 - opens the fake Hub only
+_BEARER = f"Bearer {TOKEN}"
 HASHED_BYTES = 1 << 30
 _PIECE_BYTES = 1 << 20
 _MOST_PACED_BYTES = 1 << 18
@@ -48,6 +49,8 @@ class Fault:
     #: Answer with that and no content.
     status: int | None = None
     retry_after: str | None = None
+    #: What the true Hub says with a 429: `"api";r=0;t=55`.
+    ratelimit: str | None = None
     #: Close the connection there; at once where the range starts behind it. Below 0: no answer.
     drop_at: int | None = None
     #: Close with a reset; how much of what was sent before arrives is then open.
@@ -113,7 +116,9 @@ class FakeHub:
     faults: list[Fault] = field(default_factory=list)
     #: For those that none of `faults` is for.
     always: Fault | None = None
-    #: `status` and `retry_after`, for requests of the Hub about a repository that is there.
+    #: Faults pass by ranges that have an end: so headers are read, not whole files.
+    spares_headers: bool = False
+    #: Statuses and what to wait, for requests of the Hub about a repository that is there.
     hub_faults: list[Fault] = field(default_factory=list)
     #: Every file stops at this offset, or where its range starts behind it, until `release`.
     hold_at: int | None = None
@@ -251,6 +256,9 @@ class _Handler(BaseHTTPRequestHandler):
         if self.command != "HEAD":
             self.wfile.write(body)
 
+    def fail(self, status: int, fault: Fault) -> None:
+        self.answer(status, Retry_After=fault.retry_after, RateLimit=fault.ratelimit)
+
     def head(self, status: int, size: int, **headers: str | None) -> None:
         self.send_response(status)
         for name, value in headers.items():
@@ -275,8 +283,10 @@ class _Hub(_Handler):
             return self.answer(404, X_Error_Code="RepoNotFound")
         fault = self.hub._fault(self.hub.hub_faults, path)
         if fault is not None and fault.status is not None:
-            return self.answer(fault.status, Retry_After=fault.retry_after)
-        if repo.access and self.headers.get("Authorization") != f"Bearer {TOKEN}":
+            return self.fail(fault.status, fault)
+        if self.headers.get("Authorization", _BEARER) != _BEARER:
+            return self.answer(401, X_Error_Message="Invalid credentials in Authorization header")
+        if repo.access and "Authorization" not in self.headers:
             if repo.access == "gated":
                 return self.answer(403, X_Error_Code="GatedRepo")
             return self.answer(401, X_Error_Code="RepoNotFound")
@@ -423,10 +433,12 @@ class _Files(_Handler):
         if found is None:
             return self.answer(404)
         name, path = found
-        always = hub.always if hub.always and hub.always.is_for(name) else _NO_FAULT
-        fault = hub._fault(hub.faults, name) or always
+        fault = _NO_FAULT
+        if not (hub.spares_headers and re.search(r"-\d", asked or "")):
+            always = hub.always if hub.always and hub.always.is_for(name) else _NO_FAULT
+            fault = hub._fault(hub.faults, name) or always
         if fault.status is not None:
-            return self.answer(fault.status, Retry_After=fault.retry_after)
+            return self.fail(fault.status, fault)
         if fault.drop_at is not None and fault.drop_at < 0:
             return self._drop(fault.reset)
         with path.open("rb") as file:

@@ -34,5 +34,6 @@ def command(
     env: Env = ctx.obj
     asked = wishes.asked(model, draft, quant, mmproj, offline)
     with views.for_download(env.out) as view:
-        pulled = chain.pull(asked, engine, view.downloading)
+        watch = chain.Watch(note=view.note, progress=view.downloading)
+        pulled = chain.pull(asked, engine, watch)
     env.out.result(pulled.to_dict(), pulled.checked.findings, pulled_lines(pulled))

@@ -85,7 +85,9 @@ def command(
         once.show_command(out, chain.prepare(asked, wanted, serving, engine, extra or ()))
         return
     with view:
-        watch = chain.Watch(lambda c: view.event(launch.checked_event(c)), view.downloading)
+        watch = chain.Watch(
+            lambda checked: view.event(launch.checked_event(checked)), view.note, view.downloading
+        )
         prepared = chain.prepare(asked, wanted, serving, engine, extra or (), watch=watch)
         view.prepared(prepared)
         if make_key:

@@ -27,6 +27,8 @@ class RunView(View, Protocol):
 
     def prepared(self, prepared: Prepared) -> None: ...
 
+    def note(self, text: str) -> None: ...
+
     def downloading(self, progress: Progress) -> None: ...
 
     def __enter__(self) -> RunView: ...
@@ -67,6 +69,9 @@ class QuietView:
     def prepared(self, prepared: Prepared) -> None:
         for finding in prepared.findings:
             self.finding(finding)
+
+    def note(self, text: str) -> None:
+        pass
 
     def downloading(self, progress: Progress) -> None:
         pass
@@ -142,6 +147,9 @@ class PlainView(QuietView):
         self._shown_at = 0.0
         self._context = 0
         self._pace = _NowAndThen(_PLAIN_EVERY_S)
+
+    def note(self, text: str) -> None:
+        self._line(text)
 
     def downloading(self, progress: Progress) -> None:
         if self._pace.lets(progress):

@@ -19,7 +19,7 @@ from filelock import FileLock, SoftFileLock, Timeout
 from huggingface_hub import constants, get_session
 from huggingface_hub import errors as hub_errors
 
-from llmtp.errors import DownloadError
+from llmtp.errors import DownloadError, LlmtpError
 from llmtp.hub import cache
 from llmtp.hub.files import HubFile, Repository
 from llmtp.hub.wire import (
@@ -40,8 +40,10 @@ _LONGEST_WAIT_S = 60.0
 _LOCK_POLL_S = 0.2
 _READ_BYTES = 1 << 20
 _RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")
-_NOT_OURS = {errno.EROFS, errno.EACCES, errno.EPERM}
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _TEMPORARY = {408, 425, 429, 500, 502, 503, 504}
+_FINAL = (httpx.LocalProtocolError, httpx.ProxyError, httpx.UnsupportedProtocol, httpx.InvalidURL,
+          httpx.TooManyRedirects, UnicodeError)  # fmt: skip
 
 
 class StoppedError(Exception):
@@ -84,7 +86,8 @@ class Download:
             raise DownloadError(
                 f"the Hub tells no sha256 of {clean(file.name, 120)}, so it cannot be proved",
                 rule="no-checksum",
-                fix=f"type: hf download {repository.name.repo_id} {clean(file.name, 120)}",
+                fix=f"type: hf download {repository.name.repo_id} {clean(file.name, 120)} (llmtp "
+                "run finds it afterwards)",
             )
         repo_id = repository.name.repo_id
         self._repository, self._file, self._sha256 = repository, file, file.sha256
@@ -111,6 +114,8 @@ class Download:
         if not self._blob.exists():
             return False
         with self._locked():
+            if not self._blob.exists():
+                return False  # whoever had the lock has deleted it
             self._transfer.state = "checking"
             with self._writing(), self._blob.open("rb") as file:
                 whole = os.fstat(file.fileno()).st_size == self._file.size
@@ -154,10 +159,11 @@ class Download:
                 tries = 0 if self._transfer.done > furthest else tries + 1
                 furthest = max(furthest, self._transfer.done)
                 wait = error.after or _FIRST_WAIT_S * 2**tries * random.uniform(0.8, 1.2)  # noqa: S311 - no secret
+                said = self._translated(error.cause)
                 if tries >= _TRIES_WITHOUT_PROGRESS or wait > _LONGEST_WAIT_S:
-                    raise translate(error.cause, self._repository.name) from error.cause
-                said = translate(error.cause, self._repository.name)
-                self._transfer.state, self._transfer.note = "retrying", str(said)
+                    raise said from error.cause
+                self._transfer.note = f"{said}; once more in {max(wait, 1):.0f} s"
+                self._transfer.state = "retrying"
                 if self._stop.wait(wait):
                     raise StoppedError from None
 
@@ -176,8 +182,14 @@ class Download:
             self._answers(),
             get_session().stream("GET", url, headers=headers, timeout=timeout) as response,
         ):
+            if here and response.status_code == httpx.codes.REQUESTED_RANGE_NOT_SATISFIABLE:
+                self._start_again(file)
+                raise ValueError("it has less of the file than is here")
             raise_for_status(response)
             if response.status_code == httpx.codes.OK:
+                size = response.headers.get("content-length", str(self._file.size))
+                if size != str(self._file.size):  # as a log-in page that answers everything
+                    raise ValueError(f"another content, of {clean(size, 20)} bytes")
                 self._start_again(file)
             else:
                 self._check_range(response, here)
@@ -203,11 +215,12 @@ class Download:
             if isinstance(error, hub_errors.HfHubHTTPError):
                 if error.response.status_code in _TEMPORARY:
                     raise _TemporaryError(error, retry_after(error.response)) from error
-            elif isinstance(error, httpx.TransportError) and not isinstance(
-                error, (httpx.LocalProtocolError, httpx.ProxyError, httpx.UnsupportedProtocol)
-            ):
+            elif not isinstance(error, _FINAL):
                 raise _TemporaryError(error) from error
-            raise translate(error, self._repository.name) from error
+            raise self._translated(error) from error
+
+    def _translated(self, error: Exception) -> LlmtpError:
+        return translate(error, self._repository.name, self._file.name)
 
     def _check_range(self, response: httpx.Response, here: int) -> None:
         match = _RANGE.fullmatch(response.headers.get("content-range", ""))
@@ -291,11 +304,11 @@ class Download:
 def disk_error(error: OSError, folder: Path) -> DownloadError:
     """A full disk, or one that is not ours."""
     said = f"{clean(str(folder), 300)} cannot be written: {error.strerror or error}"
-    if error.errno in _NOT_OURS:
+    if error.errno not in _FULL:
         return DownloadError(
             said,
             rule="cache-not-writable",
-            fix="give it to your user, or set HF_HUB_CACHE to a folder of yours",
+            fix="make it a folder of your user, or set HF_HUB_CACHE to one",
         )
     free = format_bytes(cache.free_bytes())
     return DownloadError(

@@ -19,9 +19,10 @@ from llmtp.units import MiB, format_bytes
 
 _LOOK_EVERY_S = 0.1
 _RATE_OVER_S = 5.0
-_LAST_WORDS_S = 2.0
+_LAST_WORDS_S = 0.5
 #: Left free beside what is downloaded: a disk that is full to the last byte stops everything else.
 _RESERVE = 64 * MiB
+_placing = threading.Lock()
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +132,8 @@ class _Job:
 
     def _place(self) -> None:
         try:
-            cache.place(self._repository, self._file)
+            with _placing:  # files of one revision write the same ref
+                cache.place(self._repository, self._file)
         except OSError as error:
             folder = cache.repository_folder(self._repository.name.repo_id)
             raise disk_error(error, folder) from error

@@ -50,7 +50,7 @@ class HubSource:
         size = min(size, self._file.size - self._at)
         if size <= 0:
             return b""
-        with translated(self._name):
+        with translated(self._name, self._file.name):
             if self._whole is not None and self._whole_at <= self._at:
                 piece = self._read_along(self._whole, size)
             else:

@@ -10,13 +10,15 @@ import contextlib
 import logging
 import os
 from collections.abc import Iterator
+from datetime import datetime
+from email.utils import parsedate_to_datetime
 from urllib.parse import quote
 
 import httpx
 from huggingface_hub import constants
 from huggingface_hub import errors as hub_errors
 from huggingface_hub.utils._headers import build_hf_headers
-from huggingface_hub.utils._http import hf_raise_for_status
+from huggingface_hub.utils._http import hf_raise_for_status, parse_ratelimit_headers
 from huggingface_hub.utils.logging import set_verbosity
 
 from llmtp.errors import DownloadError, LlmtpError, NotFoundError
@@ -30,6 +32,10 @@ _MOST_ERROR_BYTES = 1 << 16
 _NONSENSE = (ValueError, KeyError, TypeError, AttributeError, httpx.HTTPError, httpx.InvalidURL,
              httpx.StreamError)  # fmt: skip
 _LOG_IN = "hf auth login"
+_TELLING = ("x-", "retry-after", "ratelimit")
+_TOKEN_VARIABLE = "HF_TOKEN"  # noqa: S105 - its name
+_MEND_PROXY = "mend or unset that variable, or add the Hub's host to NO_PROXY"
+_MOST_WAIT_S = 999_999
 
 
 def quiet() -> None:
@@ -62,7 +68,7 @@ def raise_for_status(response: httpx.Response) -> None:
             body += chunk
             if len(body) > _MOST_ERROR_BYTES:
                 break
-        told = {k: v for k, v in response.headers.items() if k.lower().startswith(("x-", "retry"))}
+        told = {k: v for k, v in response.headers.items() if k.lower().startswith(_TELLING)}
         request = response.request
         hf_raise_for_status(
             httpx.Response(response.status_code, headers=told, content=body, request=request)
@@ -71,22 +77,23 @@ def raise_for_status(response: httpx.Response) -> None:
 
 
 @contextlib.contextmanager
-def translated(name: HubName) -> Iterator[None]:
+def translated(name: HubName, file: str | None = None) -> Iterator[None]:
     """Errors of the Hub and of the way to it as ours, in one line and without signed addresses."""
     try:
         yield
     except LlmtpError:
         raise
     except (hub_errors.HfHubHTTPError, httpx.TransportError, OSError, *_NONSENSE) as error:
-        raise translate(error, name) from (
+        raise translate(error, name, file) from (
             None if isinstance(error, httpx.LocalProtocolError) else error
         )
 
 
-def translate(error: Exception, name: HubName) -> LlmtpError:
-    """The one line for what went wrong with that repository."""
+def translate(error: Exception, name: HubName, file: str | None = None) -> LlmtpError:
+    """The one line for what went wrong with that repository, or with that file of it."""
     repo = name.repo_id
     page = f"{constants.ENDPOINT}/{repo}"
+    file = clean(file, 120) if file else None
     match error:
         case hub_errors.GatedRepoError():
             return DownloadError(
@@ -108,9 +115,7 @@ def translate(error: Exception, name: HubName) -> LlmtpError:
                 fix=f"{near or 'look at the spelling'}; for a private one type: {_LOG_IN}",
             )
         case hub_errors.EntryNotFoundError():
-            return NotFoundError(
-                f"a file of {repo} is gone", rule="file-not-found", fix="type the command again"
-            )
+            return _gone(repo, page, file)
         case hub_errors.OfflineModeIsEnabled():
             return DownloadError(
                 "HF_HUB_OFFLINE is set",
@@ -118,7 +123,7 @@ def translate(error: Exception, name: HubName) -> LlmtpError:
                 fix="unset HF_HUB_OFFLINE, or name local files",
             )
         case hub_errors.HfHubHTTPError():
-            return _of_status(error, repo, page)
+            return _of_status(error, repo, page, file)
         case httpx.LocalProtocolError():
             return DownloadError(
                 "the token has characters that no request can carry",
@@ -130,7 +135,7 @@ def translate(error: Exception, name: HubName) -> LlmtpError:
                 f"the proxy does not let us through: {clean(str(error), 120)}",
                 rule="proxy",
                 observed=_proxy_variables(),
-                fix="mend or unset that variable, or add the Hub's host to NO_PROXY",
+                fix=_MEND_PROXY,
             )
         case httpx.TimeoutException():
             return DownloadError(
@@ -142,6 +147,8 @@ def translate(error: Exception, name: HubName) -> LlmtpError:
             return DownloadError(
                 f"the Hub cannot be reached: {clean(str(error), 120) or type(error).__name__}",
                 rule="hub-unreachable",
+                expected=_host(error),
+                observed=_proxy_variables(),
                 fix="look at the network and at HF_ENDPOINT, or work with what is on this disk: "
                 "--offline",
             )
@@ -152,47 +159,88 @@ def translate(error: Exception, name: HubName) -> LlmtpError:
     )
 
 
-def _of_status(error: hub_errors.HfHubHTTPError, repo: str, page: str) -> DownloadError:
-    status = error.response.status_code
-    said = f"the Hub answers {status} for {repo}"
-    if status == httpx.codes.UNAUTHORIZED:
-        return DownloadError(
-            f"{said}: the token is not accepted", rule="token", fix=f"type: {_LOG_IN}"
-        )
-    if error.response.headers.get("x-xet-hash"):
+def _gone(repo: str, page: str, file: str | None) -> NotFoundError:
+    return NotFoundError(
+        f"the Hub does not have {f'the file {file}' if file else 'a file'} of {repo} any more",
+        rule="file-not-found",
+        fix=f"type the command again, which lists the files anew; or look at {page}/tree/main",
+    )
+
+
+def _of_status(
+    error: hub_errors.HfHubHTTPError, repo: str, page: str, file: str | None
+) -> LlmtpError:
+    response = error.response
+    said = f"the Hub answers {response.status_code} for {f'{file} of {repo}' if file else repo}"
+    if response.headers.get("x-xet-hash"):
         return DownloadError(
             f"{said}: it gives this file only by a protocol of its own (Xet)",
             rule="no-plain-route",
-            fix=f"type: hf download {repo} FILE (llmtp finds it afterwards), or use another quant",
+            fix=f"type: hf download {repo} {file or 'FILE'} (llmtp finds it afterwards), or use "
+            "another quant",
         )
-    if status == httpx.codes.FORBIDDEN:
-        return DownloadError(
-            f"{said}: access is refused",
-            rule="forbidden",
-            fix=f"look at {page} with the account of your token, then type: {_LOG_IN}",
-        )
-    if status == httpx.codes.TOO_MANY_REQUESTS:
-        wait = retry_after(error.response)
-        return DownloadError(
-            f"{said}: too many requests",
-            rule="rate-limit",
-            fix=f"wait {f'{wait:.0f} s' if wait else 'some minutes'}, then type the command again; "
-            f"a token raises the limit: {_LOG_IN}",
-        )
-    return DownloadError(
-        said,
-        rule="hub-status",
-        fix="try again later: it goes on from there",
-    )
+    match response.status_code:
+        case httpx.codes.UNAUTHORIZED:
+            return DownloadError(
+                f"{said}: the token is not accepted",
+                rule="token",
+                fix=f"mend or unset {_TOKEN_VARIABLE}, which goes first; or type: {_LOG_IN}"
+                if os.environ.get(_TOKEN_VARIABLE)
+                else f"type: {_LOG_IN}",
+            )
+        case httpx.codes.PROXY_AUTHENTICATION_REQUIRED:
+            return DownloadError(
+                f"the proxy answers {response.status_code}: it wants a name and a password",
+                rule="proxy",
+                observed=_proxy_variables(),
+                fix=f"write them into that variable (http://NAME:PASSWORD@HOST); or {_MEND_PROXY}",
+            )
+        case httpx.codes.FORBIDDEN:
+            return DownloadError(
+                f"{said}: access is refused",
+                rule="forbidden",
+                fix=f"look at {page} with the account of your token, then type: {_LOG_IN}",
+            )
+        case httpx.codes.NOT_FOUND if file:
+            return _gone(repo, page, file)
+        case httpx.codes.TOO_MANY_REQUESTS:
+            return DownloadError(
+                f"{said}: too many requests",
+                rule="rate-limit",
+                fix=f"{_later(response)}: it goes on from there; a token raises the limit: "
+                f"{_LOG_IN}",
+            )
+    return DownloadError(said, rule="hub-status", fix=f"{_later(response)}: it goes on from there")
+
+
+def _later(response: httpx.Response) -> str:
+    wait = retry_after(response)
+    return f"wait {f'{wait:.0f} s' if wait else 'some minutes'}, then type the command again"
 
 
 def retry_after(response: httpx.Response) -> float | None:
     """Seconds that the Hub asks to wait, where it says."""
+    limit = parse_ratelimit_headers(response.headers)
+    if limit is not None and limit.remaining == 0:
+        return float(limit.reset_in_seconds)
     text = response.headers.get("retry-after", "")
-    return float(text) if text.isascii() and text.isdigit() else None
+    if text.isascii() and text.isdigit():
+        return float(min(int(text[:20]), _MOST_WAIT_S))
+    with contextlib.suppress(ValueError, TypeError):
+        then = parsedate_to_datetime(text)
+        return max((then - datetime.now(then.tzinfo)).total_seconds(), 0.0)
+    return None
+
+
+def _host(error: Exception) -> str | None:
+    """Where the request was going: the Hub redirects to other hosts, which may be closed."""
+    with contextlib.suppress(RuntimeError, AttributeError):
+        host = error.request.url.host  # type: ignore[attr-defined]  # has it where httpx raised it
+        return f"an answer of {clean(host, 80)}" if host else None
+    return None
 
 
 def _proxy_variables() -> str | None:
     names = ("HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY")
     found = [n for name in names for n in (name, name.lower()) if os.environ.get(n)]
-    return ", ".join(found) or None
+    return f"{', '.join(found)} set" if found else None

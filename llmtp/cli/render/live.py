@@ -58,6 +58,9 @@ class LiveView:
         for finding in prepared.findings:
             self.finding(finding)
 
+    def note(self, text: str) -> None:
+        self._say(text)
+
     def downloading(self, progress: Progress) -> None:
         if progress.is_done:
             self._show(Text())
