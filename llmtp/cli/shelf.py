@@ -45,23 +45,32 @@ def rm_command(
 ) -> None:
     """Delete files of models from this disk, after asking."""
     from llmtp.cli.words import doomed_lines
-    from llmtp.hub.remove import find_stored, remove
+    from llmtp.hub.remove import find_stored, removable, remove
     from llmtp.hub.shelf import disk_bytes, read_shelf
     from llmtp.units import format_bytes
 
     env: Env = ctx.obj
     if bool(what) == unused:
-        raise UsageError("rm needs to know what", expected="WHAT or --unused", fix="llmtp list")
-    shelf = read_shelf()
-    doomed = [stored for stored in shelf if stored.is_unused] if unused else []
-    for one in what or []:
-        doomed += [stored for stored in find_stored(shelf, one) if stored not in doomed]
-    env.out.say(doomed_lines(doomed))
+        raise UsageError(
+            "rm needs to know what", expected="WHAT or --unused", fix="see it with: llmtp list"
+        )
+    shelf, named = read_shelf(), what or []
+    if unused:
+        doomed, findings = removable([stored for stored in shelf if stored.is_unused])
+        for finding in findings:
+            env.out.finding(finding)
+    else:
+        found = [stored for one in named for stored in find_stored(shelf, one)]
+        doomed = [stored for stored in shelf if stored in found]
+    env.out.say(doomed_lines(doomed, named))
     if doomed and not yes:
-        _ask(env, f"delete {len(doomed)} file(s), {format_bytes(disk_bytes(doomed))}?")
-    freed = remove(doomed) if doomed else 0
-    data = {"removed": [stored.to_dict() for stored in doomed], "freed_bytes": freed}
-    env.out.result(data, (), f"freed {format_bytes(freed)}\n")
+        kept = [stored for stored in shelf if stored not in doomed]
+        count = f"{len(doomed)} file{'' if len(doomed) == 1 else 's'}"
+        freed = format_bytes(disk_bytes(shelf) - disk_bytes(kept))
+        _ask(env, f"delete {count} and free {freed}?")
+    freed_bytes = remove(doomed)
+    data = {"removed": [stored.to_dict() for stored in doomed], "freed_bytes": freed_bytes}
+    env.out.result(data, (), f"freed {format_bytes(freed_bytes)}\n")
 
 
 def _ask(env: Env, question: str) -> None:
@@ -70,6 +79,7 @@ def _ask(env: Env, question: str) -> None:
         raise UsageError("nobody is there to confirm", rule="confirm", fix="add --yes")
     sys.stderr.write(f"{question} [y/N] ")
     sys.stderr.flush()
-    if sys.stdin.readline().strip().lower() not in ("y", "yes"):
+    # Bytes: an answer that is no text is a no, too.
+    if sys.stdin.buffer.readline().strip().lower() not in (b"y", b"yes"):
         env.out.say("nothing was deleted")
         raise typer.Exit

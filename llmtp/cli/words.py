@@ -54,12 +54,13 @@ def pulled_lines(pulled: Pulled) -> str:
     return "\n".join([*lines, f"fetched {fetched}{proved}"]) + "\n"
 
 
-def doomed_lines(doomed: Sequence[Stored]) -> str:
-    """What is to be deleted, and which models use it."""
+def doomed_lines(doomed: Sequence[Stored], named: Sequence[str]) -> str:
+    """What is to be deleted, and which other models than those that were named use it."""
     rows = []
     for one in doomed:
-        used = f"  used by {', '.join(one.used_by)}" if one.used_by else ""
-        name = f"{clean(one.repository, 80)}/{clean(one.file, 120)}"
+        others = [clean(model, 120) for model in one.used_by if model not in named]
+        name = f"{clean(one.repository, 120)}/{clean(one.shown, 200)}"
+        used = f"\n{'':12}used by {', '.join(others)}" if others else ""
         rows.append(f"{format_bytes(one.file_bytes):>10}  {name}{used}")
     return "\n".join(rows or ["nothing to delete"])
 

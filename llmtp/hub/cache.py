@@ -18,8 +18,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from llmtp import paths
+from llmtp.errors import DownloadError
 from llmtp.hub.files import HubFile, Repository
 from llmtp.hubname import HubName
+from llmtp.text import clean
 
 PARTIAL = ".llmtp.incomplete"
 MODELS = "models--"
@@ -83,8 +85,7 @@ def _beside(path: Path) -> Path:
 def open_cached(name: HubName) -> Repository | None:
     """What is on this disk of a repository at its revision; None where nothing is."""
     folder = repository_folder(name.repo_id)
-    revision = name.revision or "main"
-    commit = revision if _COMMIT.fullmatch(revision) else _read_ref(folder / "refs" / revision)
+    commit = commit_of(name.repo_id, name.revision or "main")
     if commit is None:
         return None
     snapshot = folder / "snapshots" / commit
@@ -92,11 +93,22 @@ def open_cached(name: HubName) -> Repository | None:
     return Repository(name, commit, files, None) if files else None
 
 
+def check_readable() -> None:
+    """Raise DownloadError for a cache that is there and hidden from us."""
+    folder = paths.hub_cache()
+    if paths.exists(folder) and not os.access(folder, os.R_OK | os.X_OK):
+        raise DownloadError(
+            f"{clean(str(folder), 300)} cannot be read",
+            rule="cache-not-readable",
+            fix="give it to your user, or set HF_HUB_CACHE to a folder of yours",
+        )
+
+
 def cached_repositories() -> list[Repository]:
     """Every snapshot of every model in the cache that has files."""
     found = []
     for folder in sorted(_subfolders(paths.hub_cache(), f"{MODELS}*--*")):
-        owner, _, repo = folder.name.removeprefix(MODELS).partition("--")
+        owner, _, repo = repository_of(folder).partition("/")
         for snapshot in sorted(_subfolders(folder / "snapshots", "*")):
             if _COMMIT.fullmatch(snapshot.name):
                 files = tuple(_cached_files(snapshot))
@@ -105,17 +117,47 @@ def cached_repositories() -> list[Repository]:
     return [repository for repository in found if repository.files]
 
 
-def current_commits(repo_id: str) -> set[str]:
-    """Commits that some revision on this disk points at; others are outdated."""
+def commits(repo_id: str) -> dict[Path, str]:
+    """The commit of every revision that is known on this disk, by the file that says so."""
     refs = repository_folder(repo_id) / "refs"
-    with contextlib.suppress(OSError):
-        return {_read_ref(ref) or "" for ref in refs.rglob("*") if ref.is_file()}
-    return set()
+    found = {ref: _read_ref(ref) for ref in files_below(refs) if ref.is_file()}
+    return {ref: commit for ref, commit in found.items() if commit is not None}
+
+
+def commit_of(repo_id: str, revision: str) -> str | None:
+    """The commit that a revision was when it was fetched; None where that is unknown."""
+    if _COMMIT.fullmatch(revision):
+        return revision
+    return _read_ref(repository_folder(repo_id) / "refs" / revision)
 
 
 def partials() -> list[Path]:
     """Downloads of ours that did not end."""
-    return sorted(paths.hub_cache().glob(f"{MODELS}*/blobs/*{PARTIAL}"))
+    found = paths.hub_cache().glob(f"{MODELS}*--*/blobs/*{PARTIAL}")
+    return sorted(path for path in found if os.path.isfile(path))  # noqa: PTH113 - Path's raises
+
+
+def repository_of(folder: Path) -> str:
+    """OWNER/REPO by its folder; only the first `--` stands for a slash."""
+    return folder.name.removeprefix(MODELS).replace("--", "/", 1)
+
+
+def is_inside(path: Path) -> bool:
+    """Does that lie in the cache, wherever links in the way to it lead?"""
+    return path.resolve().is_relative_to(paths.hub_cache().resolve())
+
+
+def content(repo_id: str, pointer: Path) -> Path | None:
+    """What a name stands for, where it is the repository's own: links may lead anywhere."""
+    folder, target = repository_folder(repo_id).resolve(), pointer.resolve()
+    return target if target.is_relative_to(folder) and is_inside(folder) else None
+
+
+def files_below(folder: Path) -> list[Path]:
+    """All that is no folder; links to folders are not followed, nor is `folder` if it is one."""
+    if folder.is_symlink():
+        return []
+    return sorted(Path(place) / name for place, _, names in os.walk(folder) for name in names)
 
 
 def missing_bytes(repository: Repository, file: HubFile) -> int:
@@ -133,7 +175,7 @@ def missing_bytes(repository: Repository, file: HubFile) -> int:
 def free_bytes() -> int:
     """Room on the disk of the cache, which need not exist yet."""
     folder = paths.hub_cache()
-    while not folder.is_dir() and folder != folder.parent:
+    while not paths.exists(folder) and folder != folder.parent:
         folder = folder.parent
     return shutil.disk_usage(folder).free
 
@@ -152,7 +194,7 @@ def _cached_files(snapshot: Path) -> Iterator[HubFile]:
 
 
 def _subfolders(folder: Path, pattern: str) -> list[Path]:
-    return [path for path in folder.glob(pattern) if path.is_dir()]
+    return [path for path in folder.glob(pattern) if os.path.isdir(path)]  # noqa: PTH112 - as above
 
 
 def _read_ref(path: Path) -> str | None:

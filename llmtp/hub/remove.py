@@ -5,135 +5,222 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
-from filelock import FileLock, Timeout
+from filelock import FileLock, SoftFileLock, Timeout
 
-from llmtp.errors import NotFoundError, UsageError
+from llmtp.errors import DownloadError, Finding, LlmtpError, NotFoundError, UsageError
 from llmtp.hub import cache, uses
-from llmtp.hub.download import disk_error
-from llmtp.hub.shelf import Stored, disk_bytes
-from llmtp.hubname import PREFIX, parse_hub_name
-from llmtp.profiles import load_profile, profile_names
+from llmtp.hub.choose import draft_candidates, main_candidates
+from llmtp.hub.shelf import PARTIAL, Stored, disk_bytes
+from llmtp.hubname import PREFIX, HubName, parse_hub_name
+from llmtp.profiles import Profile, load_profile
 from llmtp.text import clean, near_names
 
 
 def find_stored(shelf: Sequence[Stored], what: str) -> list[Stored]:
-    """What a model, a repository, a file or a path means; raises NotFoundError with near names."""
+    """What a repository, a file, a path or a model means; raises NotFoundError with near names.
+
+    Of a model it is what it used last; where that is nothing, all that its profile speaks of.
+    """
     if what.startswith(PREFIX):
         name = parse_hub_name(what)
-        found = [s for s in shelf if s.repository == name.repo_id and _in_quant(s, name.quant)]
+        found = [s for s in shelf if _is_in(s, name) or (_is_of(s, name) and what in s.used_by)]
     else:
-        found = [s for s in shelf if what in s.used_by or what in (s.file, s.path.name)]
-        found = found or [s for s in shelf if str(s.path) == os.path.abspath(what)]  # noqa: PTH100 - resolve follows links
-        found = found or _of_profile(shelf, what)
+        found = [s for s in shelf if what in _file_names(s)] or _at_path(shelf, what)
+        if not found and not what.endswith(".gguf"):
+            found = [s for s in shelf if what in s.used_by] or _of_profile(shelf, what)
     if found:
         return found
     names = {name for s in shelf for name in (*s.used_by, s.path.name, PREFIX + s.repository)}
     raise NotFoundError(
-        f"nothing of {clean(what, 120)} is on this disk",
+        f"nothing of {clean(what, 120)} is in the cache",
         rule="not-on-disk",
         fix=near_names(clean(what, 120), names) or "see what is there: llmtp list",
     )
 
 
+def removable(stored: Sequence[Stored]) -> tuple[list[Stored], list[Finding]]:
+    """What can go at this moment, and why the rest of it stays."""
+    busy = {repo_id for repo_id in {s.repository for s in stored} if _is_downloading(repo_id)}
+    findings = [_in_use(repo_id) for repo_id in sorted(busy)]
+    findings += [_outside(s) for s in stored if not cache.is_inside(s.path.parent)]
+    free = [s for s in stored if s.repository not in busy and cache.is_inside(s.path.parent)]
+    return free, findings
+
+
 def remove(stored: Sequence[Stored]) -> int:
     """Delete files, and what is empty without them; returns the bytes that are free again.
 
-    A content that another name needs stays. Raises DownloadError where the disk does not let us,
-    UsageError where something is being downloaded at this moment.
+    A content that another name needs stays. Deletes nothing and raises UsageError where one of
+    them is being downloaded or lies outside of the cache; raises DownloadError where the disk
+    does not let us.
     """
+    outside = [_outside(one) for one in stored if not cache.is_inside(one.path.parent)]
+    if outside:
+        raise _refusal(outside[0])
     before = disk_bytes(stored)
-    with contextlib.ExitStack() as locks:
-        for one in stored:
-            for blob in one.blobs:
-                locks.enter_context(_unlocked(one.repository, blob))
-        try:
+    contents = {(one.repository, blob) for one in stored for blob in one.blobs}
+    try:
+        with contextlib.ExitStack() as locks:
+            for lock, repo_id in sorted({(_lock_path(*each), each[0]) for each in contents}):
+                locks.enter_context(_locked(lock, repo_id))
             for one in stored:
                 _remove(one)
-        except OSError as error:
-            raise disk_error(error, cache.repository_folder(stored[0].repository)) from error
-    uses.forget([str(one.path) for one in stored])
+    except OSError as error:
+        raise DownloadError(
+            f"{clean(str(error.filename or 'a file'), 300)} cannot be written: {error.strerror}",
+            rule="cache-not-writable",
+            fix="give it to your user, or delete it as its owner",
+        ) from error
+    uses.forget({place for one in stored for place in one.places})
     return before - disk_bytes(stored)
 
 
 def _remove(one: Stored) -> None:
+    """The content goes first: without its names it would never be found again."""
     folder = cache.repository_folder(one.repository)
-    if one.commit is None:
-        one.path.unlink(missing_ok=True)
+    names = cache.files_below(folder / "snapshots")
+    needed = {os.path.realpath(name) for name in names if name not in one.pointers}
+    for blob in one.blobs:
+        if str(blob) not in needed:
+            blob.unlink(missing_ok=True)
+    for pointer in one.pointers:
+        pointer.unlink(missing_ok=True)
+    if one.kind == PARTIAL:
         one.path.with_suffix(".etag").unlink(missing_ok=True)
-    else:
-        snapshot = folder / "snapshots" / one.commit
-        for pointer in _pointers(snapshot, one.blobs):
-            pointer.unlink()
-        _drop_empty(snapshot)
-        needed = {pointer.resolve() for pointer in _pointers(folder / "snapshots", one.blobs)}
-        for blob in one.blobs:
-            if blob not in needed and blob.is_relative_to(folder.resolve()):
-                blob.unlink(missing_ok=True)
-        if not snapshot.exists():
-            _drop_refs(folder, one.commit)
-    for empty in (folder / "snapshots", folder / "blobs", folder / "refs", folder):
-        _drop_empty(empty)
+    _tidy(folder, one.commit)
 
 
-def _pointers(folder: Path, blobs: Sequence[Path]) -> Iterator[Path]:
-    for path in sorted(folder.rglob("*")):
-        if path.is_file() and path.resolve() in blobs:
-            yield path
-
-
-def _drop_refs(folder: Path, commit: str) -> None:
-    for ref in sorted((folder / "refs").rglob("*")):
-        if ref.is_file() and ref.read_text(encoding="utf-8").strip() == commit:
-            ref.unlink()
+def _tidy(folder: Path, commit: str | None) -> None:
+    """Delete what means nothing any more: links to nothing, refs to no commit, empty folders."""
+    names = cache.files_below(folder / "snapshots")
+    if not any(name.exists() for name in names):
+        for name in names:
+            name.unlink()
+    _drop_empty(folder / "snapshots")
+    if commit is not None and not (folder / "snapshots" / commit).exists():
+        repo_id = cache.repository_of(folder)
+        for ref, points_at in cache.commits(repo_id).items():
+            if points_at == commit:
+                ref.unlink()
+    _drop_empty(folder)
 
 
 def _drop_empty(folder: Path) -> None:
-    """Remove a folder that holds nothing but empty folders."""
-    if folder.is_dir():
-        for inner in sorted(folder.rglob("*"), reverse=True):
-            if inner.is_dir() and not any(inner.iterdir()):
-                inner.rmdir()
-        if not any(folder.iterdir()):
-            folder.rmdir()
+    """Remove a folder that holds nothing but empty folders, or those of them that do."""
+    if not folder.is_symlink():
+        for inner, _, _ in os.walk(folder, topdown=False):
+            with contextlib.suppress(OSError):
+                Path(inner).rmdir()
+
+
+def _lock_path(repo_id: str, blob: Path) -> Path:
+    return cache.lock_path(repo_id, blob.name.removesuffix(cache.PARTIAL))
 
 
 @contextlib.contextmanager
-def _unlocked(repo_id: str, blob: Path) -> Iterator[None]:
-    """Nobody downloads this blob while we delete it."""
-    sha256 = blob.name.removesuffix(cache.PARTIAL)
-    path = cache.lock_path(repo_id, sha256)
-    lock = FileLock(path, mode=0o664)
+def _locked(path: Path, repo_id: str) -> Iterator[None]:
+    """Nobody downloads that content meanwhile."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        lock.acquire(timeout=0)
+        lock = _acquire(path)
     except Timeout:
-        raise UsageError(
-            f"a file of {repo_id} is being downloaded at this moment",
-            rule="in-use",
-            fix="stop that download, or wait for its end",
-        ) from None
-    except OSError as error:
-        raise disk_error(error, path.parent) from error
+        raise _refusal(_in_use(repo_id)) from None
     try:
         yield
     finally:
         lock.release()
 
 
-def _in_quant(stored: Stored, quant: str | None) -> bool:
-    return quant is None or quant.lower() in stored.file.lower()
+def _is_downloading(repo_id: str) -> bool:
+    """Does anybody fetch anything of it? No record names what is here until all of it is."""
+    for path in cache.files_below(cache.lock_path(repo_id, "").parent):
+        try:
+            _acquire(path).release()
+        except Timeout:
+            return True
+        except OSError:
+            continue  # a lock that is not ours to take; deleting will say so
+    return False
+
+
+def _acquire(path: Path) -> FileLock | SoftFileLock:
+    """Take a lock without waiting; raises Timeout."""
+    lock: FileLock | SoftFileLock = FileLock(path, mode=0o664)
+    try:
+        lock.acquire(timeout=0)
+    except NotImplementedError:  # a file system without locks, as huggingface_hub has it
+        lock = SoftFileLock(path)
+        lock.acquire(timeout=0)
+    return lock
+
+
+def _in_use(repo_id: str) -> Finding:
+    return Finding(
+        "in-use",
+        "warning",
+        f"{clean(repo_id, 120)} is being downloaded at this moment: its files stay",
+        fix="stop that download, or wait for its end",
+    )
+
+
+def _outside(stored: Stored) -> Finding:
+    return Finding(
+        "outside-cache",
+        "warning",
+        f"{clean(str(stored.path), 300)} lies outside of the cache, behind a link: it stays",
+        fix="delete the file where it is, or the link to its folder",
+    )
+
+
+def _refusal(finding: Finding) -> LlmtpError:
+    return UsageError.from_findings([replace(finding, level="error")])
+
+
+def _file_names(stored: Stored) -> set[str]:
+    """Of a split model those of every part."""
+    return {stored.file, *(pointer.name for pointer in stored.pointers)}
+
+
+def _at_path(shelf: Sequence[Stored], what: str) -> list[Stored]:
+    """By the path of a part, whatever links its folders are."""
+    path = uses.place(Path(what))
+    return [s for s in shelf if path in {uses.place(pointer) for pointer in s.pointers}]
+
+
+def _is_of(stored: Stored, name: HubName) -> bool:
+    """Is it of that repository, at that revision if one is named?"""
+    if stored.repository != name.repo_id:
+        return False
+    commit = name.revision and cache.commit_of(name.repo_id, name.revision)
+    return name.revision is None or (commit is not None and commit == stored.commit)
+
+
+def _is_in(stored: Stored, name: HubName) -> bool:
+    """The same, in that quant by its name."""
+    names, quant = [stored.file], name.quant
+    named = quant is None or main_candidates(names, quant) or draft_candidates(names, quant)
+    return _is_of(stored, name) and bool(named)
 
 
 def _of_profile(shelf: Sequence[Stored], name: str) -> list[Stored]:
-    if name not in profile_names():
+    try:
+        profile = load_profile(name)
+    except NotFoundError:
         return []
-    sources = load_profile(name).sources
-    return [
-        s
-        for s in shelf
-        for source in sources
-        if source.repository.repo_id == s.repository
-        and (source.is_main(s.file) or source.is_draft(s.file) or source.is_mmproj(s.file))
-    ]
+    return [stored for stored in shelf if _is_spoken_of(stored, profile)]
+
+
+def _is_spoken_of(stored: Stored, profile: Profile) -> bool:
+    named = [place for place in (profile.main, profile.draft) if isinstance(place, HubName)]
+    return any(_is_in(stored, place) for place in named) or any(
+        _is_of(stored, source.repository)
+        and (
+            source.is_main(stored.file)
+            or source.is_draft(stored.file)
+            or source.is_mmproj(stored.file)
+        )
+        for source in profile.sources
+    )

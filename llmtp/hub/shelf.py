@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import contextlib
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -10,23 +11,25 @@ from typing import Any
 from llmtp.errors import BadFileError, LlmtpError
 from llmtp.gguf.kind import Kind
 from llmtp.gguf.model import ModelFacts
-from llmtp.gguf.split import is_later_part
-from llmtp.hub import cache
+from llmtp.gguf.split import part_paths
+from llmtp.hub import cache, uses
 from llmtp.hub.files import HubFile, Repository
 from llmtp.hub.local import load_facts
-from llmtp.hub.uses import Use, read_uses
 from llmtp.pairing import check_pair, is_compatible
 
-_OURS = {Kind.MAIN, Kind.ASSISTANT, Kind.FORK_ASSISTANT}
+BROKEN, PARTIAL = "broken", "partial"
+_OURS = (Kind.MAIN.value, Kind.ASSISTANT.value, Kind.FORK_ASSISTANT.value)
+_ORDER = (*_OURS, Kind.MMPROJ.value, BROKEN, PARTIAL)
 
 
 @dataclass(frozen=True, slots=True)
 class Stored:
     """A model in the cache; `kind` is `broken` for a damaged one, `partial` for a part of one.
 
-    `pairs_with` names the drafters here that fit a main model, and the other way round;
-    `used_by` the models that ran or were pulled with it last. `outdated` is a file of a commit
-    that no revision here points at any more.
+    `pointers` are the names of its parts, `blobs` what they stand for inside the cache, which
+    other names may share. `pairs_with` are the paths of drafters here that fit a main model, and
+    the other way round; `used_by` the models that ran or were pulled with it last. `outdated` is
+    a file of a commit that its revision has left behind.
     """
 
     repository: str
@@ -35,16 +38,27 @@ class Stored:
     path: Path
     kind: str
     quant: str | None
+    pointers: tuple[Path, ...]
     blobs: tuple[Path, ...]
     file_bytes: int
     outdated: bool = False
-    pairs_with: tuple[str, ...] = ()
+    pairs_with: tuple[Path, ...] = ()
     used_by: tuple[str, ...] = ()
     used_at: float | None = None
 
     @property
     def is_unused(self) -> bool:
         return not self.used_by
+
+    @property
+    def shown(self) -> str:
+        """The name for people, who do not type that of a part."""
+        return f"{self.file[:12]}…" if self.kind == PARTIAL else self.file
+
+    @property
+    def places(self) -> set[str]:
+        """How records of uses may call it."""
+        return {uses.place(self.path), *map(str, self.blobs)}
 
     def to_dict(self) -> dict[str, Any]:
         return {
@@ -56,77 +70,104 @@ class Stored:
             "quant": self.quant,
             "file_bytes": self.file_bytes,
             "outdated": self.outdated,
-            "pairs_with": list(self.pairs_with),
+            "pairs_with": [str(path) for path in self.pairs_with],
             "used_by": list(self.used_by),
             "used_at": self.used_at,
         }
 
 
 def read_shelf() -> list[Stored]:
-    """Everything of Gemma 4 in the cache, by repository and name."""
-    uses = read_uses()
-    known = [one for repository in cache.cached_repositories() for one in _models(repository)]
-    mains = [(s, f) for s, f in known if f is not None and f.kind is Kind.MAIN]
-    drafts = [(s, f) for s, f in known if f is not None and f.kind is Kind.ASSISTANT]
-    pairs = [(m, d) for m, main in mains for d, draft in drafts if _fit(main, draft)]
-    shelf = [_with_relations(stored, pairs, uses) for stored, _ in known]
-    return sorted([*shelf, *_partials()], key=lambda s: (s.repository, s.file, s.commit or ""))
+    """Everything of Gemma 4 in the cache, by repository, kind and name.
+
+    Raises DownloadError where the cache may not be looked into: that is not an empty one.
+    """
+    cache.check_readable()
+    found = [one for snapshot in cache.cached_repositories() for one in _models(snapshot)]
+    pairs = list(_pairs([facts for _, facts in found if facts is not None]))
+    used = uses.read_uses()
+    known = [_with_relations(stored, pairs, used) for stored, _ in found]
+    ours = {stored.repository for stored in known if stored.kind in _OURS}
+    shelf = [stored for stored in known if _belongs(stored, ours)]
+    return sorted([*shelf, *_partials()], key=_order)
 
 
-def disk_bytes(shelf: Sequence[Stored]) -> int:
+def disk_bytes(shelf: Iterable[Stored]) -> int:
     """What these take together; a content under two names counts once."""
-    blobs = {blob for stored in shelf for blob in stored.blobs}
-    return sum(blob.stat().st_size for blob in blobs if blob.exists())
+    total = 0
+    for blob in {blob for stored in shelf for blob in stored.blobs}:
+        with contextlib.suppress(OSError):
+            total += blob.stat().st_size
+    return total
 
 
-def _models(repository: Repository) -> Iterator[tuple[Stored, ModelFacts | None]]:
-    """GGUF files that are Gemma 4's, and the projectors beside them."""
-    current = repository.commit in cache.current_commits(repository.name.repo_id)
-    found: list[tuple[Stored, ModelFacts | None]] = []
-    for file in repository.files:
-        if not file.name.lower().endswith(".gguf") or is_later_part(file.name):
-            continue
-        path = cache.snapshot_path(repository, file.name)
+def _order(stored: Stored) -> tuple[str, int, str, str]:
+    return stored.repository, _ORDER.index(stored.kind), stored.file, stored.commit or ""
+
+
+def _models(snapshot: Repository) -> Iterator[tuple[Stored, ModelFacts | None]]:
+    """Every GGUF model of a commit, whoever made it; facts of those that are whole."""
+    repo_id = snapshot.name.repo_id
+    current = set(cache.commits(repo_id).values())
+    for parts in _by_model(snapshot):
+        pointers = tuple(cache.snapshot_path(snapshot, part.name) for part in parts)
+        contents = (cache.content(repo_id, pointer) for pointer in pointers)
         facts: ModelFacts | None = None
-        try:
-            facts = load_facts(path)
-            kind, quant = facts.kind.value, facts.quant
-        except BadFileError:
-            kind, quant = "broken", None
-        except LlmtpError:
-            continue
-        parts = _parts(repository, file)
-        blobs = tuple(cache.snapshot_path(repository, part.name).resolve() for part in parts)
-        size = sum(part.size for part in parts)
-        repo_id = repository.name.repo_id
+        with contextlib.suppress(LlmtpError):
+            facts = load_facts(pointers[0])
         stored = Stored(
-            repo_id, repository.commit, file.name, path, kind, quant, blobs, size, not current
+            repository=repo_id,
+            commit=snapshot.commit,
+            file=parts[0].name,
+            path=pointers[0],
+            kind=facts.kind.value if facts else BROKEN,
+            quant=facts.quant if facts else None,
+            pointers=pointers,
+            blobs=tuple(content for content in contents if content is not None),
+            file_bytes=sum(part.size for part in parts),
+            outdated=bool(current) and snapshot.commit not in current,
         )
-        found.append((stored, facts))
-    if any(facts is not None and facts.kind in _OURS for _, facts in found):
-        kept = {*_OURS, Kind.MMPROJ}
-        yield from (one for one in found if one[1] is None or one[1].kind in kept)
+        yield stored, facts
 
 
-def _parts(repository: Repository, file: HubFile) -> list[HubFile]:
-    try:
-        return repository.parts(file.name)
-    except LlmtpError:
-        return [file]
+def _by_model(snapshot: Repository) -> list[list[HubFile]]:
+    """GGUF files, those of a split model together, whether all of them are here or not."""
+    models: dict[Path, list[HubFile]] = {}
+    for file in sorted(snapshot.files, key=lambda file: file.name):
+        if file.name.lower().endswith(".gguf"):
+            first = Path(file.name)
+            with contextlib.suppress(BadFileError):
+                first = part_paths(first)[0]
+            models.setdefault(first, []).append(file)
+    return list(models.values())
 
 
-def _fit(main: ModelFacts, draft: ModelFacts) -> bool:
-    return is_compatible(check_pair(main, draft))
+def _belongs(stored: Stored, ours: set[str]) -> bool:
+    """Is it Gemma 4's? What a projector or a damaged file is for, its company or its name tells."""
+    if stored.kind in (Kind.MMPROJ, BROKEN):
+        named = "gemma-4" in f"{stored.repository}/{stored.file}".lower()
+        return named or bool(stored.used_by) or stored.repository in ours
+    return stored.kind in _OURS
+
+
+def _pairs(known: Sequence[ModelFacts]) -> Iterator[tuple[Path, Path]]:
+    """Each with each, in both orders."""
+    for main in known:
+        for draft in known:
+            if (main.kind, draft.kind) == (Kind.MAIN, Kind.ASSISTANT) and is_compatible(
+                check_pair(main, draft)
+            ):
+                yield main.path, draft.path
+                yield draft.path, main.path
 
 
 def _with_relations(
-    stored: Stored, pairs: Sequence[tuple[Stored, Stored]], uses: Sequence[Use]
+    stored: Stored, pairs: Sequence[tuple[Path, Path]], used: Sequence[uses.Use]
 ) -> Stored:
-    others = [d.file for m, d in pairs if m is stored] + [m.file for m, d in pairs if d is stored]
-    mine = [use for use in uses if str(stored.path) in use.files]
+    places = stored.places
+    mine = [use for use in used if not places.isdisjoint(use.files)]
     return replace(
         stored,
-        pairs_with=tuple(dict.fromkeys(others)),
+        pairs_with=tuple(other for one, other in pairs if one == stored.path),
         used_by=tuple(use.model for use in mine),
         used_at=max((use.at for use in mine), default=None),
     )
@@ -134,8 +175,15 @@ def _with_relations(
 
 def _partials() -> Iterator[Stored]:
     for part in cache.partials():
-        folder = part.parent.parent.name.removeprefix(cache.MODELS)
-        size = part.stat().st_size
-        yield Stored(
-            folder.replace("--", "/", 1), None, part.name, part, "partial", None, (part,), size
-        )
+        with contextlib.suppress(OSError):  # that download has just ended
+            yield Stored(
+                repository=cache.repository_of(part.parent.parent),
+                commit=None,
+                file=part.name,
+                path=part,
+                kind=PARTIAL,
+                quant=None,
+                pointers=(part,),
+                blobs=(part.resolve(),) if cache.is_inside(part) else (),
+                file_bytes=part.stat().st_size,
+            )
