@@ -26,7 +26,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_report_header(config: pytest.Config) -> str:
-    return f"seed: {_seed(config)}"
+    return f"seed: {config.option.seed}"
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -37,8 +37,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         config.hook.pytest_deselected(items=left_out)
 
 
-def pytest_configure() -> None:
-    """Background jobs of a shell ignore SIGINT, and so would everything that they start."""
+def pytest_configure(config: pytest.Config) -> None:
+    """One seed for all processes that share the tests, which inherit the options.
+
+    Background jobs of a shell ignore SIGINT, and so would everything that they start.
+    """
+    if config.option.seed is None:
+        config.option.seed = random.SystemRandom().randrange(1 << 32)
     for signum in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
         if signal.getsignal(signum) is signal.SIG_IGN:
             signal.signal(signum, signal.SIG_DFL)
@@ -47,19 +52,13 @@ def pytest_configure() -> None:
 @pytest.fixture
 def dice(request: pytest.FixtureRequest) -> random.Random:
     """Random numbers of the seed that the run prints."""
-    return random.Random(f"{_seed(request.config)}{request.node.nodeid}")
+    return random.Random(f"{request.config.option.seed}{request.node.nodeid}")
 
 
 @pytest.fixture
 def soak(request: pytest.FixtureRequest) -> bool:
     """Is this the long run?"""
     return bool(request.config.getoption("--soak"))
-
-
-def _seed(config: pytest.Config) -> int:
-    if config.getoption("--seed") is None:
-        config.option.seed = random.SystemRandom().randrange(1 << 32)
-    return int(config.getoption("--seed"))
 
 
 @pytest.fixture(scope="session")

@@ -494,6 +494,8 @@ class _Files(_Handler):
             flip = fault.flip_at
             stops = [fault.drop_at, fault.stall_at, hold, flip, flip + 1 if flip is not None else 0]
             rate = self.hub.rate_per_s
+            if rate:  # what waits in the system is sent for us and not yet received
+                self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _MOST_PACED_BYTES)
             piece = min(int(rate * _PACED_S) + 1, _MOST_PACED_BYTES) if rate else _PIECE_BYTES
             upto = min([at + piece, end, *(stop for stop in stops if stop and stop > at)])
             self.hub._pace(upto - at)
