@@ -112,7 +112,7 @@ def translate(error: Exception, name: HubName, file: str | None = None) -> Llmtp
             return NotFoundError(
                 f"there is no repository {repo}, or it is private",
                 rule="repository-not-found",
-                fix=f"{near or 'look at the spelling'}; for a private one type: {_LOG_IN}",
+                fix=f"{near or 'look at the spelling.'} For a private one type: {_LOG_IN}",
             )
         case hub_errors.EntryNotFoundError():
             return _gone(repo, page, file)
