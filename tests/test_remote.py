@@ -220,7 +220,13 @@ def test_a_wrong_drafter_in_the_repository_is_passed_over(
 def test_an_unknown_quant_shows_the_known_ones(alone: Cli, hub: FakeHub, demo: Path) -> None:
     publish(hub, demo)
     result = ask(alone, hub, "hf:llmtp/demo-GGUF:Q4_K_M")
-    assert_one_clear_line(result, 8, "no GGUF model in Q4_K_M", f"expected one of {MAIN}")
+    assert_one_clear_line(
+        result,
+        8,
+        "no GGUF model in Q4_K_M",
+        "expected one of F32)",
+        "for example: hf:llmtp/demo-GGUF:F32",
+    )
 
 
 def test_a_repository_without_gguf(alone: Cli, hub: FakeHub, demo: Path) -> None:

@@ -56,25 +56,59 @@ def snapshot_path(repository: Repository, name: str) -> Path:
     return repository_folder(repository.name.repo_id) / "snapshots" / repository.commit / name
 
 
-def place(repository: Repository, file: HubFile) -> Path:
-    """Make the blob of a file, which is there, known under its name and commit."""
-    repo_id, revision = repository.name.repo_id, repository.name.revision or "main"
-    blob = blob_path(repo_id, file.sha256 or "")
+def places(repository: Repository, file: HubFile) -> list[Path]:
+    """Where a file is or will be, whole and while it arrives."""
+    named = [snapshot_path(repository, file.name)]
+    if file.sha256 is not None:
+        named.append(partial_path(repository.name.repo_id, file.sha256))
+    return named
+
+
+def has(repository: Repository, file: HubFile) -> bool:
+    """Is a file of that commit here under its name, as far as that tells without reading it?"""
     pointer = snapshot_path(repository, file.name)
+    if file.sha256 is None:
+        return paths.exists(pointer)
+    blob = blob_path(repository.name.repo_id, file.sha256)
+    return _is_copy(repository, file) or (paths.exists(blob) and _is_same(pointer, blob))
+
+
+def place(repository: Repository, file: HubFile) -> None:
+    """Make the blob of a file, which is there, known under its name and commit.
+
+    Whatever else has that name gives way: only the blob was proved.
+    """
+    blob = blob_path(repository.name.repo_id, file.sha256 or "")
+    pointer = snapshot_path(repository, file.name)
+    if _is_same(pointer, blob):
+        return
     pointer.parent.mkdir(parents=True, exist_ok=True)
-    if not pointer.exists():
-        fresh = _beside(pointer)
-        with contextlib.suppress(FileNotFoundError):
-            fresh.unlink()
-        fresh.symlink_to(os.path.relpath(blob, pointer.parent))
-        fresh.replace(pointer)
-    if revision != repository.commit:
-        ref = repository_folder(repo_id) / "refs" / revision
-        ref.parent.mkdir(parents=True, exist_ok=True)
-        fresh = _beside(ref)
-        fresh.write_text(repository.commit, encoding="utf-8")
-        fresh.replace(ref)
-    return pointer
+    fresh = _beside(pointer)
+    with contextlib.suppress(FileNotFoundError):
+        fresh.unlink()
+    fresh.symlink_to(os.path.relpath(blob, pointer.parent))
+    fresh.replace(pointer)
+
+
+def adopt(repository: Repository, file: HubFile) -> None:
+    """Take a file that stands under its name without a blob for the blob, proved or not."""
+    if _is_copy(repository, file):
+        pointer = snapshot_path(repository, file.name)
+        blob = blob_path(repository.name.repo_id, file.sha256 or "")
+        blob.parent.mkdir(parents=True, exist_ok=True)
+        pointer.replace(blob)
+
+
+def record_commit(repository: Repository) -> None:
+    """Remember what its revision is now; whoever asks for it offline gets that commit."""
+    repo_id, revision = repository.name.repo_id, repository.name.revision or "main"
+    if commit_of(repo_id, revision) == repository.commit:
+        return
+    ref = repository_folder(repo_id) / "refs" / revision
+    ref.parent.mkdir(parents=True, exist_ok=True)
+    fresh = _beside(ref)
+    fresh.write_text(repository.commit, encoding="utf-8")
+    fresh.replace(ref)
 
 
 def _beside(path: Path) -> Path:
@@ -84,33 +118,46 @@ def _beside(path: Path) -> Path:
 
 def open_cached(name: HubName) -> Repository | None:
     """What is on this disk of a repository at its revision; None where nothing is."""
-    folder = repository_folder(name.repo_id)
+    check_readable()
     commit = commit_of(name.repo_id, name.revision or "main")
     if commit is None:
         return None
-    snapshot = folder / "snapshots" / commit
+    snapshot = repository_folder(name.repo_id) / "snapshots" / commit
     files = tuple(_cached_files(snapshot))
     return Repository(name, commit, files, None) if files else None
 
 
 def check_readable() -> None:
-    """Raise DownloadError for a cache that is there and hidden from us."""
+    """Raise DownloadError for a cache that is there and hidden from us, or that is no folder."""
     folder = paths.hub_cache()
-    if paths.exists(folder) and not os.access(folder, os.R_OK | os.X_OK):
+    if not os.path.lexists(folder):
+        return
+    said = None
+    if not paths.exists(folder):
+        said = "is a link that leads nowhere"
+    elif not folder.is_dir():
+        said = "is a file"
+    elif not os.access(folder, os.R_OK | os.X_OK):
+        said = "cannot be read"
+    if said is not None:
         raise DownloadError(
-            f"{clean(str(folder), 300)} cannot be read",
+            f"{clean(str(folder), 300)} {said}",
             rule="cache-not-readable",
-            fix="give it to your user, or set HF_HUB_CACHE to a folder of yours",
+            expected="a folder of your user",
+            fix="mend that, or set HF_HUB_CACHE to another folder",
         )
 
 
 def cached_repositories() -> list[Repository]:
     """Every snapshot of every model in the cache that has files."""
     found = []
-    for folder in sorted(_subfolders(paths.hub_cache(), f"{MODELS}*--*")):
+    for folder in repository_folders():
         owner, _, repo = repository_of(folder).partition("/")
-        for snapshot in sorted(_subfolders(folder / "snapshots", "*")):
-            if _COMMIT.fullmatch(snapshot.name):
+        for snapshot in _subfolders(folder / "snapshots"):
+            # A link to another snapshot of the cache would be a second name of its files.
+            if _COMMIT.fullmatch(snapshot.name) and not (
+                snapshot.is_symlink() and is_inside(snapshot)
+            ):
                 files = tuple(_cached_files(snapshot))
                 name = HubName(owner, repo, revision=snapshot.name)
                 found.append(Repository(name, snapshot.name, files, None))
@@ -133,8 +180,14 @@ def commit_of(repo_id: str, revision: str) -> str | None:
 
 def partials() -> list[Path]:
     """Downloads of ours that did not end."""
-    found = paths.hub_cache().glob(f"{MODELS}*--*/blobs/*{PARTIAL}")
-    return sorted(path for path in found if os.path.isfile(path))  # noqa: PTH113 - Path's raises
+    found = [path for folder in repository_folders() for path in files_below(folder / "blobs")]
+    return [path for path in found if path.name.endswith(PARTIAL) and path.is_file()]
+
+
+def repository_folders() -> list[Path]:
+    """Of every model in the cache that can be looked into."""
+    folders = _subfolders(paths.hub_cache())
+    return [f for f in folders if f.name.startswith(MODELS) and "--" in f.name[len(MODELS) :]]
 
 
 def repository_of(folder: Path) -> str:
@@ -155,7 +208,7 @@ def content(repo_id: str, pointer: Path) -> Path | None:
 
 def files_below(folder: Path) -> list[Path]:
     """All that is no folder; links to folders are not followed, nor is `folder` if it is one."""
-    if folder.is_symlink():
+    if os.path.islink(folder):  # noqa: PTH114 - Path's raises
         return []
     return sorted(Path(place) / name for place, _, names in os.walk(folder) for name in names)
 
@@ -165,11 +218,23 @@ def missing_bytes(repository: Repository, file: HubFile) -> int:
     repo_id = repository.name.repo_id
     if file.sha256 is None:
         return file.size
-    if blob_path(repo_id, file.sha256).exists():
+    if paths.exists(blob_path(repo_id, file.sha256)) or _is_copy(repository, file):
         return 0
     part = partial_path(repo_id, file.sha256)
-    here = part.stat().st_size if part.exists() else 0
+    here = part.stat().st_size if paths.exists(part) else 0
     return max(file.size - here, 0)
+
+
+def _is_same(pointer: Path, blob: Path) -> bool:
+    return paths.exists(pointer) and pointer.samefile(blob)
+
+
+def _is_copy(repository: Repository, file: HubFile) -> bool:
+    """Does a file of its size stand under its name, and no link? So are caches without links."""
+    pointer = snapshot_path(repository, file.name)
+    if not os.path.isfile(pointer) or os.path.islink(pointer):  # noqa: PTH113, PTH114 - Path's raise
+        return False
+    return pointer.stat().st_size == file.size
 
 
 def free_bytes() -> int:
@@ -193,8 +258,11 @@ def _cached_files(snapshot: Path) -> Iterator[HubFile]:
             yield HubFile(str(path.relative_to(snapshot)), size, oid)
 
 
-def _subfolders(folder: Path, pattern: str) -> list[Path]:
-    return [path for path in folder.glob(pattern) if os.path.isdir(path)]  # noqa: PTH112 - as above
+def _subfolders(folder: Path) -> list[Path]:
+    """Sorted; nothing where we may not look."""
+    with contextlib.suppress(OSError), os.scandir(folder) as entries:
+        return sorted(Path(entry) for entry in entries if entry.is_dir())
+    return []
 
 
 def _read_ref(path: Path) -> str | None:

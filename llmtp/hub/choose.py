@@ -64,7 +64,9 @@ def _models(names: Sequence[str]) -> list[str]:
 
 
 def _has_tag(name: str, tag: str) -> bool:
-    """Is `tag` a word of the name? `Q4_K` is none of `Q4_K_M`."""
+    """Is `tag` a quant, and a word of the name? `Q4_K` is none of `Q4_K_M`, nor is `12b` one."""
+    if _QUANT.fullmatch(tag.lower()) is None:
+        return False
     return bool(re.search(rf"(?<![a-z0-9]){re.escape(tag.lower())}(?!_?[a-z0-9])", name.lower()))
 
 

@@ -19,6 +19,7 @@ from filelock import FileLock, SoftFileLock, Timeout
 from huggingface_hub import constants, get_session
 from huggingface_hub import errors as hub_errors
 
+from llmtp import paths
 from llmtp.errors import DownloadError, LlmtpError
 from llmtp.hub import cache
 from llmtp.hub.files import HubFile, Repository
@@ -38,6 +39,7 @@ _TRIES_WITHOUT_PROGRESS = 5
 _FIRST_WAIT_S = 0.25
 _LONGEST_WAIT_S = 60.0
 _LOCK_POLL_S = 0.2
+_SYNC_EVERY_S = 0.5
 _READ_BYTES = 1 << 20
 _RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
@@ -101,20 +103,22 @@ class Download:
     def run(self) -> None:
         """Download, prove and name the blob; raises DownloadError, NotFoundError, StoppedError."""
         with self._locked():
-            if not self._blob.exists():
-                with self._writing(), self._part.open("ab") as file:
+            if not paths.exists(self._blob):
+                with self._writing(), self._part.open("ab") as file, _synced(file):
                     self._take_up(file)
                     self._fetch(file)
-                    os.fsync(file.fileno())
                 self._prove()
             self._transfer.done, self._transfer.state = self._file.size, "done"
 
     def verify(self) -> bool:
         """Is the whole blob there, and what the Hub has? One that is not is deleted."""
-        if not self._blob.exists():
+        if self._missing_bytes():
             return False
-        with self._locked():
-            if not self._blob.exists():
+        with self._locked(to_read=True):
+            if not paths.exists(self._blob):
+                with self._writing():
+                    cache.adopt(self._repository, self._file)
+            if not paths.exists(self._blob):
                 return False  # whoever had the lock has deleted it
             self._transfer.state = "checking"
             with self._writing(), self._blob.open("rb") as file:
@@ -128,6 +132,9 @@ class Download:
         self._digest = hashlib.sha256()
         self._transfer.done = 0
         return False
+
+    def _missing_bytes(self) -> int:
+        return cache.missing_bytes(self._repository, self._file)
 
     def _take_up(self, file: BinaryIO) -> None:
         """Go on behind what an earlier try left."""
@@ -263,8 +270,14 @@ class Download:
             self._etag_file.unlink(missing_ok=True)
 
     @contextlib.contextmanager
-    def _locked(self) -> Iterator[None]:
-        """Nobody else writes this blob; says so while somebody does."""
+    def _locked(self, *, to_read: bool = False) -> Iterator[None]:
+        """Nobody else writes this blob; says so while somebody does.
+
+        Only `to_read`, no lock is needed where nobody of our rights can write.
+        """
+        if to_read and not os.access(self._blob.parent, os.W_OK):
+            yield
+            return
         with self._writing():
             self._lock_file.parent.mkdir(parents=True, exist_ok=True)
             self._blob.parent.mkdir(parents=True, exist_ok=True)
@@ -301,6 +314,35 @@ class Download:
             raise StoppedError
 
 
+@contextlib.contextmanager
+def _synced(file: BinaryIO) -> Iterator[None]:
+    """All that was written is on the disk at the end, and most of it before: no wait for it all.
+
+    Without it a file could get its name and, after a power failure, have holes.
+    """
+    ended = threading.Event()
+    errors: list[OSError] = []
+
+    def sync() -> None:
+        try:
+            while not ended.wait(_SYNC_EVERY_S):
+                os.fsync(file.fileno())
+        except OSError as error:
+            errors.append(error)  # the system tells it once
+
+    thread = threading.Thread(target=sync, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+    file.flush()
+    os.fsync(file.fileno())
+    if errors:
+        raise errors[0]
+
+
 def disk_error(error: OSError, folder: Path) -> DownloadError:
     """A full disk, or one that is not ours."""
     said = f"{clean(str(folder), 300)} cannot be written: {error.strerror or error}"
@@ -315,5 +357,6 @@ def disk_error(error: OSError, folder: Path) -> DownloadError:
         said,
         rule="disk-full",
         observed=f"{free} free",
-        fix="make room (llmtp list --unused), then type the command again: it goes on from there",
+        fix="make room (what no model uses: llmtp list --unused), then type the command again: it "
+        "goes on from there",
     )

@@ -12,7 +12,7 @@ from typing import Any
 from llmtp import paths
 from llmtp.errors import DownloadError
 from llmtp.hub import cache
-from llmtp.hub.download import Download, StoppedError, Transfer, disk_error
+from llmtp.hub.download import Download, State, StoppedError, Transfer, disk_error
 from llmtp.hub.files import HubFile, Repository
 from llmtp.text import clean
 from llmtp.units import MiB, format_bytes
@@ -22,7 +22,6 @@ _RATE_OVER_S = 5.0
 _LAST_WORDS_S = 0.5
 #: Left free beside what is downloaded: a disk that is full to the last byte stops everything else.
 _RESERVE = 64 * MiB
-_placing = threading.Lock()
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +38,11 @@ class Progress:
     @property
     def total_bytes(self) -> int:
         return sum(file.total for file in self.files)
+
+    @property
+    def fetched_bytes(self) -> int:
+        """What came over the network; the rest was here."""
+        return sum(file.fetched for file in self.files)
 
     @property
     def is_done(self) -> bool:
@@ -102,6 +106,8 @@ def fetch(
     for job in jobs:
         if job.error is not None and not isinstance(job.error, StoppedError):
             raise job.error
+    if not offline:
+        _record_commits([repository for repository, _ in files])
     show(rates.progress(jobs))
     return sum(job.transfer.fetched for job in jobs)
 
@@ -112,9 +118,10 @@ class _Job:
     def __init__(
         self, repository: Repository, file: HubFile, stop: threading.Event, offline: bool
     ) -> None:
-        self.transfer = Transfer(file.name, file.size)
-        self.error: Exception | None = None
         self.missing_bytes = cache.missing_bytes(repository, file)
+        state: State = "queued" if self.missing_bytes else "checking"
+        self.transfer = Transfer(file.name, file.size, state=state)
+        self.error: Exception | None = None
         self.thread = threading.Thread(target=self._run, daemon=True)
         self._repository, self._file, self._offline = repository, file, offline
         self._download = Download(repository, file, self.transfer, stop)
@@ -132,10 +139,19 @@ class _Job:
 
     def _place(self) -> None:
         try:
-            with _placing:  # files of one revision write the same ref
-                cache.place(self._repository, self._file)
+            cache.place(self._repository, self._file)
         except OSError as error:
             folder = cache.repository_folder(self._repository.name.repo_id)
+            raise disk_error(error, folder) from error
+
+
+def _record_commits(repositories: Sequence[Repository]) -> None:
+    """Once all files of them are here: an older commit that is whole stays in use until then."""
+    for repository in dict.fromkeys(repositories):
+        try:
+            cache.record_commit(repository)
+        except OSError as error:
+            folder = cache.repository_folder(repository.name.repo_id)
             raise disk_error(error, folder) from error
 
 
@@ -176,5 +192,6 @@ def _check_room(jobs: Sequence[_Job]) -> None:
         rule="disk-space",
         expected=f"{format_bytes(needed + _RESERVE)} free",
         observed=f"{format_bytes(free)} in {clean(str(paths.hub_cache()), 200)}",
-        fix="see what can go: llmtp list --unused, then llmtp rm --unused; or set HF_HUB_CACHE",
+        fix="see what can go: llmtp list --unused, then llmtp rm --unused; or use a smaller "
+        "--quant, or set HF_HUB_CACHE",
     )

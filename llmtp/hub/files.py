@@ -54,10 +54,20 @@ class Repository:
         for file in self.files:
             if file.name == name:
                 return file
+        if self.endpoint is None:
+            raise self.not_on_disk(clean(name, 120))
         raise NotFoundError(
             f"there is no file {clean(name, 120)} in {self}",
             rule="file-not-found",
             fix=near_names(name, self.names) or "tell its owner, or use another repository",
+        )
+
+    def not_on_disk(self, what: str) -> NotFoundError:
+        """The cache has some of a repository, and not that."""
+        return NotFoundError(
+            f"{what} of {self} is not on this disk",
+            rule="not-on-disk",
+            fix=f"leave out --offline, or type: llmtp pull {PREFIX}{self.name.repo_id}",
         )
 
     def parts(self, name: str) -> list[HubFile]:

@@ -53,7 +53,7 @@ class Models:
         A broken copy on this disk is none while the Hub can be asked.
         """
         files = repository.parts(name)
-        if all(cache.snapshot_path(repository, file.name).exists() for file in files):
+        if all(cache.has(repository, file) for file in files):
             try:
                 return load_facts(cache.snapshot_path(repository, name))
             except BadFileError:

@@ -68,11 +68,16 @@ def source_offers(models: Models, profile: Profile, quant: str | None) -> Iterat
 def repository_offers(models: Models, name: HubName) -> list[Offer]:
     """What a repository has in the quant of its name, or in every quant, best quality first.
 
-    One that has drafters only offers those, so that they can be named for what they are.
+    One that has drafters only offers those, so that they can be named for what they are; not on
+    this disk, where the main models may just not have been fetched.
     """
     repository = models.repository(name)
-    choose = main_candidates if main_candidates(repository.names, None) else draft_candidates
+    choose = main_candidates
+    if not main_candidates(repository.names, None) and repository.endpoint is not None:
+        choose = draft_candidates
     found = choose(repository.names, name.quant)
+    if not found and repository.endpoint is None:
+        raise repository.not_on_disk(f"a main model{f' in {name.quant}' if name.quant else ''}")
     if not found:
         raise _no_such_file(repository, name, choose(repository.names, None))
     if name.quant is None and choose is main_candidates:
@@ -132,6 +137,14 @@ def _offer(repository: Repository, name: str, qat: bool | None) -> Offer:
 
 
 def _no_such_quant(models: Models, profile: Profile, quant: str | None) -> NotFoundError:
+    if models.offline:
+        wanted = f"{clean(quant, 60)} of {profile.name}" if quant else profile.name
+        return NotFoundError(
+            f"{wanted} is not on this disk, and the network may not be used",
+            rule="not-on-disk",
+            fix=f"leave out --offline (or unset HF_HUB_OFFLINE), or type: llmtp pull {profile.name}"
+            + (f" --quant {clean(quant, 60)}" if quant else ""),
+        )
     if quant is None:
         return NotFoundError(
             f"no source of {profile.name} has a main model any more",
@@ -150,12 +163,13 @@ def _no_such_quant(models: Models, profile: Profile, quant: str | None) -> NotFo
 
 def _no_such_file(repository: Repository, name: HubName, others: list[str]) -> NotFoundError:
     asked = f" in {name.quant}" if name.quant else ""
-    shown = ", ".join(clean(other, 80) for other in others[:_SHOWN])
+    tags = list(dict.fromkeys(filter(None, map(quant_tag, others))))
+    known = tags or [clean(other, 80) for other in others]
     return NotFoundError(
         f"there is no GGUF model{asked} in {repository}",
         rule="quant-not-found" if others else "no-gguf",
-        expected=f"one of {shown}" if others else None,
-        fix=f"for example: llmtp check {PREFIX}{name.repo_id}:QUANT"
-        if others
+        expected=f"one of {', '.join(known[:_SHOWN])}" if known else None,
+        fix=f"for example: {PREFIX}{name.repo_id}{f':{tags[0]}' if tags else ''}"
+        if known
         else "name the repository of a GGUF release",
     )

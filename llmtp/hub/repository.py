@@ -12,6 +12,8 @@ from llmtp.hub.wire import TIMEOUT_S, quiet, translated
 from llmtp.hubname import HubName
 
 _MAX_FILES = 10_000
+#: Of a name and of each part of it, so that a file system takes it with what we append.
+_MAX_NAME_BYTES, _MAX_PART_BYTES = 1000, 200
 _COMMIT = re.compile(r"[0-9a-f]{40}([0-9a-f]{24})?")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
@@ -47,4 +49,7 @@ def _file(listed: RepoSibling) -> HubFile:
 def _is_plain(name: str) -> bool:
     """A relative path without tricks; others are not looked at."""
     parts = name.split("/")
+    lengths = [len(part.encode("utf-8", "surrogatepass")) for part in parts]
+    if max(lengths) > _MAX_PART_BYTES or sum(lengths) > _MAX_NAME_BYTES:
+        return False
     return name.isprintable() and "\\" not in name and not {"", ".", ".."} & set(parts)
