@@ -106,7 +106,7 @@ def prepare(
             placed = chosen.catalogue.as_if_on_disk(chosen.reference)
             checked = replace(checked, reference=placed)
         else:
-            _fetch(chosen, watch)
+            _fetch(asked.model, chosen, watch)
             checked = _judged(chosen.catalogue.on_disk(chosen.reference))
     watch.checked(checked)
     reference, found = checked.reference, look.engine()
@@ -163,14 +163,14 @@ def pull(asked: Asked, engine: str | None, watch: Watch) -> Pulled:
     look = _Look(engine, None)
     chosen = select(asked, Wishes(), look.machine, fresh=True)
     _judged(chosen.reference)
-    fetched = _fetch(chosen, watch, all_files=True)
+    fetched = _fetch(asked.model, chosen, watch, all_files=True)
     checked = _judged(chosen.catalogue.on_disk(chosen.reference))
     uses.record(asked.model, checked.reference.models)
     files = tuple(chosen.catalogue.files(chosen.reference))
     return Pulled(checked, files, fetched, chosen.why)
 
 
-def _fetch(chosen: Selection, watch: Watch, *, all_files: bool = False) -> int:
+def _fetch(model: str, chosen: Selection, watch: Watch, *, all_files: bool = False) -> int:
     catalogue, reference = chosen.catalogue, chosen.reference
     models = [facts for facts in reference.models if all_files or not facts.is_local]
     files = [entry for facts in models for entry in catalogue.files_of(facts)]
@@ -182,6 +182,7 @@ def _fetch(chosen: Selection, watch: Watch, *, all_files: bool = False) -> int:
     if missing:
         room = f"{format_bytes(missing)} to download, {format_bytes(cache.free_bytes())} free"
         watch.note(f"{chosen.why or reference.name}: {room}")
+        uses.begin(model, [path for entry in files for path in cache.places(*entry)])
     return fetch(files, watch.progress, offline=catalogue.offline)
 
 

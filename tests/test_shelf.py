@@ -466,7 +466,7 @@ def test_unfinished_downloads_are_unused(alone: Cli, demo: Path) -> None:
 
 
 def test_what_is_being_downloaded_stays(alone: Cli, hub: FakeHub, demo: Path) -> None:
-    """Also what is whole already: no record names it before the end."""
+    """Also what is whole already, and where no record names it, as with other programs."""
     publish(hub, demo)
     left = put_partial(alone, "x/y")
     hub.hold_at = 1_000_000
@@ -476,6 +476,8 @@ def test_what_is_being_downloaded_stays(alone: Cli, hub: FakeHub, demo: Path) ->
         refused = alone("rm", f"hf:{A}", "--yes")
         assert_one_clear_line(refused, 2, f"{A} is being downloaded at this moment", "→")
         assert tree(folder(alone, A)) == before
+        assert names(alone, "--unused") == [PART]
+        shutil.rmtree(alone.home / ".local" / "state" / "llmtp" / "uses")
         cleared = alone("rm", "--unused", "--yes", "--json")
         assert [file["file"] for file in cleared.json["data"]["removed"]] == [PART]
         (finding,) = cleared.json["findings"]
@@ -493,9 +495,10 @@ def test_an_interrupted_download_is_cleared(alone: Cli, hub: FakeHub, demo: Path
     with alone.start("pull", f"hf:{A}") as pulling:
         wait_until(lambda: hub.waiting == 1 and len(shelf(alone)) == 2)
         assert pulling.interrupt() == 130
-    kinds = {file["kind"]: file["file_bytes"] for file in shelf(alone, "--unused").values()}
+    assert names(alone, "--unused") == [], "the next pull goes on with it"
+    kinds = {file["kind"]: file["file_bytes"] for file in shelf(alone).values()}
     assert kinds["partial"] <= 1_000_000
-    _, freed = remove(alone, "--unused")
+    _, freed = remove(alone, f"hf:{A}")
     assert freed == sum(kinds.values())
     assert not folder(alone, A).exists()
 

@@ -11,11 +11,12 @@ from pathlib import Path
 from filelock import FileLock, SoftFileLock, Timeout
 
 from llmtp.errors import DownloadError, Finding, LlmtpError, NotFoundError, UsageError
+from llmtp.gguf.kind import Kind
 from llmtp.hub import cache, uses
 from llmtp.hub.choose import draft_candidates, main_candidates
 from llmtp.hub.shelf import PARTIAL, Stored, disk_bytes
 from llmtp.hubname import PREFIX, HubName, parse_hub_name
-from llmtp.profiles import Profile, load_profile
+from llmtp.profiles import Profile, load_profile, profile_names
 from llmtp.text import clean, near_names
 
 
@@ -23,22 +24,39 @@ def find_stored(shelf: Sequence[Stored], what: str) -> list[Stored]:
     """What a repository, a file, a path or a model means; raises NotFoundError with near names.
 
     Of a model it is what it used last; where that is nothing, all that its profile speaks of.
+    Of a model, or a quant, drafters and projectors stay that a main model needs which stays.
     """
     if what.startswith(PREFIX):
         name = parse_hub_name(what)
         found = [s for s in shelf if _is_in(s, name) or (_is_of(s, name) and what in s.used_by)]
+        if name.quant is not None:
+            found = _without_shared(shelf, found)
     else:
         found = [s for s in shelf if what in _file_names(s)] or _at_path(shelf, what)
         if not found and not what.endswith(".gguf"):
             found = [s for s in shelf if what in s.used_by] or _of_profile(shelf, what)
+            found = _without_shared(shelf, found)
     if found:
         return found
-    names = {name for s in shelf for name in (*s.used_by, s.path.name, PREFIX + s.repository)}
     raise NotFoundError(
         f"nothing of {clean(what, 120)} is in the cache",
         rule="not-on-disk",
-        fix=near_names(clean(what, 120), names) or "see what is there: llmtp list",
+        fix=near_names(clean(what, 120), _near_to(shelf, what)) or "see what is there: llmtp list",
     )
+
+
+def _without_shared(shelf: Sequence[Stored], found: Sequence[Stored]) -> list[Stored]:
+    mains = [s for s in shelf if s.kind == Kind.MAIN and s not in found]
+    needing = {model for s in mains for model in s.used_by}
+    return [s for s in found if s.kind == Kind.MAIN or needing.isdisjoint(s.used_by)]
+
+
+def _near_to(shelf: Sequence[Stored], what: str) -> set[str]:
+    """Names that may have been meant: none for what is known, and no whole for a part of it."""
+    if what.lower() in map(str.lower, profile_names()):
+        return set()
+    names = {name for s in shelf for name in (*s.used_by, s.path.name, PREFIX + s.repository)}
+    return {name for name in names if not what.startswith((f"{name}:", f"{name}@"))}
 
 
 def removable(stored: Sequence[Stored]) -> tuple[list[Stored], list[Finding]]:

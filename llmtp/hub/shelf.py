@@ -85,10 +85,10 @@ def read_shelf() -> list[Stored]:
     found = [one for snapshot in cache.cached_repositories() for one in _models(snapshot)]
     pairs = list(_pairs([facts for _, facts in found if facts is not None]))
     used = uses.read_uses()
-    known = [_with_relations(stored, pairs, used) for stored, _ in found]
+    everything = [*(stored for stored, _ in found), *_partials()]
+    known = [_with_relations(stored, pairs, used) for stored in everything]
     ours = {stored.repository for stored in known if stored.kind in _OURS}
-    shelf = [stored for stored in known if _belongs(stored, ours)]
-    return sorted([*shelf, *_partials()], key=_order)
+    return sorted((stored for stored in known if _belongs(stored, ours)), key=_order)
 
 
 def disk_bytes(shelf: Iterable[Stored]) -> int:
@@ -146,7 +146,7 @@ def _belongs(stored: Stored, ours: set[str]) -> bool:
     if stored.kind in (Kind.MMPROJ, BROKEN):
         named = "gemma-4" in f"{stored.repository}/{stored.file}".lower()
         return named or bool(stored.used_by) or stored.repository in ours
-    return stored.kind in _OURS
+    return stored.kind in (*_OURS, PARTIAL)
 
 
 def _pairs(known: Sequence[ModelFacts]) -> Iterator[tuple[Path, Path]]:

@@ -27,9 +27,14 @@ class Use:
 
 def record(model: str, models: Sequence[ModelFacts]) -> None:
     """Remember the files of a model, the main one first, in place of those that it had before."""
-    name = hashlib.sha256(model.encode("utf-8", "surrogateescape")).hexdigest()[:32]
-    files = tuple(place(facts.path) for facts in models)
-    _write(_folder() / f"{name}.json", Use(model, files, time.time()))
+    _write(_path(model), Use(model, tuple(place(facts.path) for facts in models), time.time()))
+
+
+def begin(model: str, files: Sequence[Path]) -> None:
+    """Remember what a model is about to get, beside what it has: neither is unused meanwhile."""
+    before = next((use.files for _, use in _records() if use.model == model), ())
+    new = tuple(place(file) for file in files)
+    _write(_path(model), Use(model, tuple(dict.fromkeys(before + new)), time.time()))
 
 
 def read_uses() -> list[Use]:
@@ -83,6 +88,11 @@ def _read(path: Path) -> Use | None:
 def _write(path: Path, use: Use) -> None:
     record = {"model": use.model, "files": use.files, "at": use.at}
     paths.write_cache(path, json.dumps(record))
+
+
+def _path(model: str) -> Path:
+    name = hashlib.sha256(model.encode("utf-8", "surrogateescape")).hexdigest()[:32]
+    return _folder() / f"{name}.json"
 
 
 def _folder() -> Path:

@@ -15,6 +15,8 @@ from llmtp.hubname import PREFIX
 from llmtp.text import clean
 from llmtp.units import format_bytes
 
+_MOST_PAIRS = 3
+
 
 def render(console: Console, shelf: Sequence[Stored], total: int, free: int) -> None:
     """A block for each repository, then the sum."""
@@ -45,11 +47,12 @@ def _table(stored: Sequence[Stored]) -> Table:
 
 
 def _notes(stored: Stored) -> list[str]:
-    outdated = ["outdated"] if stored.outdated else []
-    pairs = dict.fromkeys(clean(path.name, 100) for path in stored.pairs_with)
+    outdated = [f"outdated commit {stored.commit[:8]}"] if stored.outdated and stored.commit else []
+    pairs = list(dict.fromkeys(clean(path.name, 100) for path in stored.pairs_with))
+    more = f" and {len(pairs) - _MOST_PAIRS} more" if len(pairs) > _MOST_PAIRS else ""
     return [
         ", ".join([*outdated, _use(stored)]),
-        *([f"fits {', '.join(pairs)}"] if pairs else []),
+        *([f"fits {', '.join(pairs[:_MOST_PAIRS])}{more}"] if pairs else []),
     ]
 
 
