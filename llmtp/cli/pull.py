@@ -28,11 +28,12 @@ def command(
 ) -> None:
     """Download a model and its drafter, or go on where it stopped; prove what is there."""
     from llmtp import chain
-    from llmtp.cli import views, wishes
+    from llmtp.cli import views
+    from llmtp.cli.asked import files_asked
     from llmtp.cli.words import pulled_lines
 
     env: Env = ctx.obj
-    asked = wishes.asked(model, draft, quant, mmproj, offline)
+    asked = files_asked(model, draft, quant, mmproj, offline)
     with views.for_download(env.out) as view:
         watch = chain.Watch(note=view.note, progress=view.downloading)
         pulled = chain.pull(asked, engine, watch)

@@ -6,14 +6,15 @@ import contextlib
 import sys
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from llmtp.chain import Prepared
 from llmtp.cli.output import Out, ReaderGoneError
-from llmtp.cli.words import describe, download_line, sample_line, summary
+from llmtp.cli.words import describe, download_line, kept_line, sample_line, summary
 from llmtp.errors import Finding
 from llmtp.launch import SAMPLE_EVERY_S, Event, View, planned_event
 from llmtp.metrics.sampler import Sample
+from llmtp.signals import Interrupted
 from llmtp.units import format_duration
 
 if TYPE_CHECKING:
@@ -40,8 +41,10 @@ def choose(out: Out, *, live: bool, once: bool) -> RunView:
     """The view for this terminal and these options."""
     if out.lines:
         return JsonView(out)
-    if once or out.as_json:
+    if out.as_json:
         return QuietView(out)
+    if once:
+        return OnceView(out)
     if live:
         from llmtp.cli.render.live import LiveView
 
@@ -98,6 +101,31 @@ class QuietView:
         pass
 
 
+class OnceView(QuietView):
+    """The answer is what was asked for; a download before it is told on stderr."""
+
+    def __init__(self, out: Out) -> None:
+        super().__init__(out)
+        self._download: RunView | None = None
+        self._open = contextlib.ExitStack()
+
+    def note(self, text: str) -> None:
+        self._view().note(text)
+
+    def downloading(self, progress: Progress) -> None:
+        self._view().downloading(progress)
+        if progress.is_done:
+            self._open.close()
+
+    def _view(self) -> RunView:
+        if self._download is None:
+            self._download = self._open.enter_context(for_download(self._out))
+        return self._download
+
+    def __exit__(self, *ending: Any) -> None:
+        self._open.__exit__(*ending)
+
+
 class _NowAndThen:
     """Lets through the first, the last, and one a while between them."""
 
@@ -147,11 +175,17 @@ class PlainView(QuietView):
         self._shown_at = 0.0
         self._context = 0
         self._pace = _NowAndThen(_PLAIN_EVERY_S)
+        self._progress: Progress | None = None
+
+    def __exit__(self, *ending: Any) -> None:
+        if isinstance(ending[1], Interrupted) and self._progress and not self._progress.is_done:
+            self._line(kept_line(self._progress))
 
     def note(self, text: str) -> None:
         self._line(text)
 
     def downloading(self, progress: Progress) -> None:
+        self._progress = progress
         if self._pace.lets(progress):
             self._line(download_line(progress))
 

@@ -30,10 +30,18 @@ def download_line(progress: Progress) -> str:
     done, total = format_bytes(progress.done_bytes), format_bytes(progress.total_bytes)
     names = " + ".join(clean(file.name.rpartition("/")[2], 60) for file in progress.files)
     if progress.is_done:
-        return f"downloaded {names}, {total}"
+        return f"{'downloaded' if progress.fetched_bytes else 'checked'} {names}, {total}"
+    checks = all(file.state in ("checking", "done") for file in progress.files)
+    verb = "checking" if checks and not progress.fetched_bytes else "downloading"
     notes = [f"{f.state}: {f.note}" for f in progress.files if f.note]
-    parts = [f"downloading {names}: {done} of {total}", *progress_figures(progress), *notes]
+    parts = [f"{verb} {names}: {done} of {total}", *progress_figures(progress), *notes]
     return ", ".join(parts)
+
+
+def kept_line(progress: Progress) -> str:
+    """What is left of a download that somebody interrupted."""
+    done, total = format_bytes(progress.done_bytes), format_bytes(progress.total_bytes)
+    return f"{done} of {total} are kept: the same command goes on from there"
 
 
 def pulled_lines(pulled: Pulled) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from rich.console import Group, RenderableType
 from rich.live import Live
@@ -15,11 +15,12 @@ from llmtp.chain import Prepared
 from llmtp.cli.output import Out, console
 from llmtp.cli.render.bars import bar
 from llmtp.cli.render.downloads import downloads
-from llmtp.cli.words import describe, download_line, format_requests
+from llmtp.cli.words import describe, download_line, format_requests, kept_line
 from llmtp.errors import Finding
 from llmtp.launch import Event
 from llmtp.metrics.sampler import Sample
 from llmtp.plan.result import Plan
+from llmtp.signals import Interrupted
 from llmtp.text import clean
 from llmtp.units import format_bytes, format_count, format_duration, format_percent, format_rate
 
@@ -41,17 +42,20 @@ class LiveView:
         self._url = ""
         self._state = "starting"
         self._last: tuple[Sample, float] | None = None
+        self._progress: Progress | None = None
 
     def __enter__(self) -> LiveView:
         self._live.start()
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, *ending: Any) -> None:
         if self._last is not None:
             self._live.transient = False
             self._draw_again()
         with contextlib.suppress(OSError):
             self._live.stop()
+        if isinstance(ending[1], Interrupted) and self._progress and not self._progress.is_done:
+            self._say(kept_line(self._progress))
 
     def prepared(self, prepared: Prepared) -> None:
         self._plan = prepared.plan
@@ -62,6 +66,7 @@ class LiveView:
         self._say(text)
 
     def downloading(self, progress: Progress) -> None:
+        self._progress = progress
         if progress.is_done:
             self._show(Text())
             self._say(download_line(progress))
