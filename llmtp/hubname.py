@@ -34,6 +34,12 @@ class HubName:
         return f"{PREFIX}{self.repo_id}{quant}{revision}"
 
 
+def is_repository(text: str) -> bool:
+    """Could that be OWNER/REPO, without the prefix, and no file?"""
+    name = _FORM.fullmatch(PREFIX + text)
+    return name is not None and not text.endswith(".gguf")
+
+
 def parse_hub_name(text: str) -> HubName:
     """Take a reference apart; raises UsageError for one that is none."""
     match = _FORM.fullmatch(text)
@@ -42,6 +48,6 @@ def parse_hub_name(text: str) -> HubName:
             f"{clean(text, 120)!r} is no reference to a repository",
             rule="reference",
             expected="hf:OWNER/REPO, hf:OWNER/REPO:QUANT or either with @REVISION",
-            fix="for example: llmtp check hf:unsloth/gemma-4-12b-it-GGUF:Q4_K_M",
+            fix="for example: hf:unsloth/gemma-4-12b-it-GGUF:Q4_K_M",
         )
     return HubName(match["owner"], match["repo"], match["quant"], match["revision"])

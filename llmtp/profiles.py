@@ -164,12 +164,17 @@ def find_profile(name: str) -> Path:
     asked = clean(name, 60).lower()
     # `12b` is a part of a name, but not near to it.
     parts = [known for known in names if len(asked) > 1 and asked in known.lower()]
+    fix = near_names(asked, names)
+    if fix is None:
+        fix = f"did you mean {parts[0]!r}?" if parts else "type the name of a profile or a file"
+    profile, _, quant = asked.partition(":")
+    if quant and profile in map(str.lower, names):
+        fix = f"type: {profile} --quant {quant.upper()}"
     raise NotFoundError(
         f"there is no profile {clean(name, 60)!r}",
         rule="profile-not-found",
         expected="one of " + ", ".join(names) + ", or the path of a .gguf file",
-        fix=near_names(asked, names)
-        or (f"did you mean {parts[0]!r}?" if parts else "type the name of a profile or a file"),
+        fix=fix,
     )
 
 

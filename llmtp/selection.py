@@ -233,15 +233,22 @@ def _reference(best: Tried) -> Reference:
 def _why(best: Tried, tried: list[Tried]) -> str:
     """`Q6_K: the best of 4 tried that fits with ...`."""
     better = tried[: tried.index(best)] if best in tried else []
-    passed = ", ".join(clean(one.offer.label, 30) for one in better)
+    broken = [one for one in better if one.error and not isinstance(one.error, DoesNotFitError)]
+    passed = ", ".join(clean(one.offer.label, 30) for one in better if one not in broken)
     short = best.grade is not None and best.grade.short_context
-    reason = "has the most context" if short else "is the best quant that fits"
-    return f"{best.offer.label} {reason}" + (f"; {passed} would give up more" if passed else "")
+    reasons = [
+        f"{best.offer.label} {'has the most context' if short else 'is the best quant that fits'}",
+        *([f"{passed} would give up more"] if passed else []),
+        *(f"{clean(one.offer.label, 30)} cannot be used: {one.error}" for one in broken),
+    ]
+    return "; ".join(reasons)
 
 
 def _disk_selection(catalogue: Catalogue, best: Tried) -> Selection:
-    why = f"{best.offer.label}, because it is on this disk"
-    return Selection(catalogue, _reference(best), best.offer, why)
+    reference = _reference(best)
+    what = "it" if reference.main.is_local else "another version of it"
+    why = f"{best.offer.label}, because {what} is on this disk"
+    return Selection(catalogue, reference, best.offer, why)
 
 
 def _alternatives(tried: list[Tried], chosen: Offer | None) -> tuple[Alternative, ...]:

@@ -87,7 +87,7 @@ def test_colours_only_where_they_are_wanted(cli: Cli) -> None:
         (["check", "a" * 5000], 8),
         (["check", "a" * 5000 + ".gguf"], 8),
         (["check", "~nosuchuser/x.gguf"], 8),
-        (["check", ""], 8),
+        (["check", ""], 2),
         (["plan", "demo", "--engine", "a" * 5000], 9),
         (["plan", "demo", "--engine", "~nosuchuser/x"], 9),
         (["plan", "demo", "--n-max", "²"], 2),

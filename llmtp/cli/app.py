@@ -92,8 +92,8 @@ def _run_app(argv: Sequence[str], env: Env) -> int:
         say = getattr(error, "format_message", None)
         if say is None:
             raise
-        command = f"llmtp {env.out.command}".strip()
-        raise UsageError(clean(say(), 300), fix=f"see {command} --help") from None
+        command = getattr(getattr(error, "ctx", None), "command_path", "llmtp")
+        raise UsageError(clean(say(), 300), fix=f"see {clean(command, 60)} --help") from None
     return code if isinstance(code, int) else ExitCode.OK
 
 

@@ -25,14 +25,14 @@ def command(
     _json: JsonOpt = False,
 ) -> None:
     """Do these two files belong together? Known from their headers, before a download."""
-    from llmtp.cli import wishes
+    from llmtp.cli.asked import files_asked
     from llmtp.cli.render import checks
     from llmtp.verdict import check
 
     env: Env = ctx.obj
     if draft == "off":
         raise UsageError("there is nothing to check without a drafter", fix="leave out: off")
-    checked = check(wishes.asked(model, draft or "auto", quant, "off", offline))
+    checked = check(files_asked(model, "auto" if draft is None else draft, quant, "off", offline))
     code = ExitCode.OK if checked.compatible else ExitCode.PAIR_REJECTED
     env.out.result(checked.to_dict(), checked.findings, checks.render(checked), code)
     raise typer.Exit(code)

@@ -59,12 +59,14 @@ def command(
     """Show memory by part, context, n-max and the command, without starting anything."""
     from llmtp import chain
     from llmtp.cli import wishes
+    from llmtp.cli.asked import files_asked
     from llmtp.cli.render import plans
 
     env: Env = ctx.obj
+    asked = files_asked(model, draft, quant, mmproj, offline)
     prepared = chain.prepare(
-        wishes.asked(model, draft, quant, mmproj, offline),
-        wishes.plan_wishes(ctx_size, n_max, draft, kv_type, parallel, margin, strict),
+        asked,
+        wishes.plan_wishes(ctx_size, n_max, asked.draft, kv_type, parallel, margin, strict),
         wishes.ANY_SERVING,
         engine,
         cards=wishes.imagined_cards(vram, backend),

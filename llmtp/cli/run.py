@@ -72,15 +72,16 @@ def command(
     """Download, check, plan, start, prove and watch a server; Ctrl-C stops it."""
     from llmtp import chain, launch
     from llmtp.cli import once, views, wishes
+    from llmtp.cli.asked import files_asked
 
     env: Env = ctx.obj
     out = env.out
     _only_behind_dashes(env, extra or [])
     prompt = None if ask is None else once.read_prompt(ask)
-    wanted = wishes.plan_wishes(ctx_size, n_max, draft, kv_type, parallel, margin, strict)
+    asked = files_asked(model, draft, quant, mmproj, offline)
+    wanted = wishes.plan_wishes(ctx_size, n_max, asked.draft, kv_type, parallel, margin, strict)
     serving = wishes.serving(host, port, api_key_file, make_key, temp)
     view = views.choose(out, live=not no_live and sys.stdout.isatty(), once=ask is not None)
-    asked = wishes.asked(model, draft, quant, mmproj, offline)
     if dry_run:
         once.show_command(out, chain.prepare(asked, wanted, serving, engine, extra or ()))
         return

@@ -8,8 +8,6 @@ from pathlib import Path
 from llmtp.cli.options import KvType, parse_ctx, parse_n_max
 from llmtp.engine.command import Serving
 from llmtp.errors import UsageError
-from llmtp.hub.models import is_offline
-from llmtp.hub.reference import Asked
 from llmtp.machine.devices import Device
 from llmtp.plan.choose import Wishes
 from llmtp.ports import free_port, is_free
@@ -20,13 +18,6 @@ from llmtp.units import parse_size
 _BACKENDS = {"cuda": "CUDA", "vulkan": "Vulkan", "metal": "Metal", "rocm": "ROCm"}
 #: For a plan that nobody starts.
 ANY_SERVING = Serving("127.0.0.1", 8080)
-
-
-def asked(model: str, draft: str, quant: str, mmproj: str, offline: bool) -> Asked:
-    """What names the files; HF_HUB_OFFLINE counts as `--offline`."""
-    return Asked(
-        model, draft, None if quant.lower() == "auto" else quant, mmproj, is_offline(offline)
-    )
 
 
 def plan_wishes(

@@ -9,6 +9,7 @@ from pathlib import Path
 from llmtp.errors import BadFileError, NotFoundError, UsageError
 from llmtp.gguf.reader import Header, TensorInfo, read_header
 from llmtp.gguf.split import part_paths
+from llmtp.hubname import PREFIX, is_repository
 from llmtp.paths import exists
 from llmtp.text import clean, near_names
 
@@ -119,11 +120,10 @@ def _read(path: Path) -> Header:
 def _missing(path: Path) -> NotFoundError:
     folder = path.parent
     names = [p.name for p in folder.glob("*.gguf") if exists(p)] if exists(folder) else []
-    return NotFoundError(
-        f"there is no file {_shown(path)}",
-        rule="file-not-found",
-        fix=near_names(clean(path.name, 300), names) or "check the path",
-    )
+    fix = near_names(clean(path.name, 300), names) or "check the path"
+    if is_repository(str(path)):
+        fix = f"for a repository of the Hub type: {PREFIX}{path}"
+    return NotFoundError(f"there is no file {_shown(path)}", rule="file-not-found", fix=fix)
 
 
 def _shown(path: Path) -> str:

@@ -101,8 +101,8 @@ def no_drafter(main: str, skipped: Sequence[str], where: str = "") -> NotFoundEr
         rule="no-drafter",
         expected=f"a {ASSISTANT} file that belongs to it",
         observed=f"{shown}, which it is not" if skipped else None,
-        fix=f"name one: --draft {where or 'hf:OWNER/REPO or --draft PATH'}; "
-        "or run without MTP: --draft off",
+        fix=f"name one: --draft {where or 'hf:OWNER/REPO or --draft PATH'} (of check it is the "
+        "second argument); or run without MTP: --draft off",
     )
 
 
@@ -116,10 +116,18 @@ def _near(path: Path, hints: tuple[str, ...]) -> Iterator[Path]:
         p for folder in folders for near in (folder, folder.parent) for p in (near, near / "MTP")
     ]
     for place in dict.fromkeys(places):
-        if place.is_dir():
-            for found in sorted(place.glob("*.gguf")):
-                if found != path and any(hint in found.name.lower() for hint in hints):
-                    yield found
+        for found in _files_in(place):
+            name = found.name.lower()
+            if found != path and name.endswith(".gguf") and any(hint in name for hint in hints):
+                yield found
+
+
+def _files_in(folder: Path) -> list[Path]:
+    """Sorted; nothing where there is no folder, or none that we may look into."""
+    try:
+        return sorted(folder.iterdir())
+    except OSError:
+        return []
 
 
 def _in_cache() -> Iterator[Path]:

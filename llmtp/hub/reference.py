@@ -292,7 +292,7 @@ def _in_quant(main: Path | HubName | None, quant: str) -> Path | HubName | None:
     """The same in the quant of `--quant`, where one can be chosen."""
     if main is None:
         return None
-    if isinstance(main, Path) or main.quant not in (None, quant):
+    if isinstance(main, Path) or (main.quant or quant).lower() != quant.lower():
         raise UsageError(
             f"--quant {clean(quant, 40)} does not go with {clean(str(main), 120)}",
             rule="quant",

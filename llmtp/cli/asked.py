@@ -1,0 +1,27 @@
+"""MODEL and the options that choose its files, as the core takes them."""
+
+from __future__ import annotations
+
+from llmtp.errors import UsageError
+from llmtp.hub.models import is_offline
+from llmtp.hub.reference import Asked
+
+
+def files_asked(model: str, draft: str, quant: str, mmproj: str, offline: bool) -> Asked:
+    """What names the files, in any capitalisation; HF_HUB_OFFLINE counts as `--offline`."""
+    for name, value in (
+        ("MODEL", model), ("--draft", draft), ("--quant", quant), ("--mmproj", mmproj)
+    ):  # fmt: skip
+        if not value.strip():
+            raise UsageError(f"{name} is empty", fix="leave it out, or type a name")
+    return Asked(
+        model,
+        _word(draft, "auto", "off"),
+        None if quant.lower() == "auto" else quant,
+        _word(mmproj, "auto", "off"),
+        is_offline(offline),
+    )
+
+
+def _word(value: str, *words: str) -> str:
+    return value.lower() if value.lower() in words else value
