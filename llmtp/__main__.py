@@ -15,8 +15,8 @@ def main() -> None:
         sys.exit(9)
     from llmtp import signals
 
-    signals.install()
     try:
+        signals.install()
         from llmtp.cli.app import run
 
         code = run(sys.argv[1:])

@@ -249,6 +249,7 @@ def test_an_odd_answer_to_a_range(there: Downloads, fault: Fault, starts_anew: b
     assert result.json["data"]["fetched_bytes"] == there.pair.size + twice
 
 
+@pytest.mark.soak
 def test_a_kill_at_any_moment_costs_next_to_nothing(
     cli: Cli, demo: Path, tmp_path: Path, dice: random.Random, soak: bool
 ) -> None:

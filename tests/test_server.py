@@ -165,8 +165,11 @@ def test_a_signal_at_any_moment_leaves_nothing(cli: Cli, soak: bool, dice: rando
                 code = running.process.wait(20)
             except subprocess.TimeoutExpired:
                 pytest.fail(f"{signum!r} was lost after: {running.seen}")
-        # Before llmtp listens to signals there is nothing to clean up: the default ending is right.
-        assert code in (130, 143, -signum), (signum, code)
+            said = running.rest()
+        # Before llmtp listens to signals there is nothing to clean up: the default ending is right,
+        # which is 1 where Python itself was still starting.
+        is_python = code == 1 and signum == signal.SIGINT and "KeyboardInterrupt" in said
+        assert code in (130, 143, -signum) or is_python, (signum, code, said)
 
 
 @pytest.mark.soak
