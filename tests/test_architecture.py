@@ -15,7 +15,7 @@ from harness import Cli
 
 from llmtp.cli.options import KvType
 from llmtp.errors import ExitCode
-from llmtp.plan.memory import KV_TYPES
+from llmtp.plan.kv import KV_TYPES
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "llmtp"

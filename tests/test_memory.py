@@ -15,7 +15,8 @@ from llmtp.gguf.facts import read_facts
 from llmtp.gguf.files import open_model
 from llmtp.gguf.model import ModelFacts
 from llmtp.plan import memory
-from llmtp.plan.memory import Settings
+from llmtp.plan.kv import kv_bytes
+from llmtp.plan.settings import Settings
 from llmtp.units import MiB
 
 KV_LINE = re.compile(r"llama_kv_cache: size = +([\d.]+) MiB")
@@ -49,7 +50,7 @@ def test_kv_is_what_the_engine_allocates(
     # Rounded to 0.01 MiB each: full and sliding of the main model. The drafter's two lines
     # name the same memory, which it shares.
     assert len(sizes) == 4
-    expected = memory.kv_bytes(read_facts(open_model(main)).shape, settings)
+    expected = kv_bytes(read_facts(open_model(main)).shape, settings)
     assert sum(sizes[:2]) * MiB == pytest.approx(expected, abs=0.02 * MiB)
 
 
@@ -73,8 +74,8 @@ def test_shared_layers_have_no_kv_and_12b_is_right(tmp_path: Path) -> None:
         value_sliding=256,
         window=1024,
     )
-    assert memory.kv_bytes(shape, Settings(131072)) == 2528 * MiB
-    assert memory.kv_bytes(replace(shape, shared_kv_layers=24), Settings(131072)) == 1264 * MiB
+    assert kv_bytes(shape, Settings(131072)) == 2528 * MiB
+    assert kv_bytes(replace(shape, shared_kv_layers=24), Settings(131072)) == 1264 * MiB
 
 
 def test_on_a_device_token_embeddings_stay_in_ram(tmp_path: Path) -> None:

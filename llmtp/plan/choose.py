@@ -10,9 +10,11 @@ from llmtp.gguf.shape import TextModel
 from llmtp.hub.reference import Reference
 from llmtp.machine.devices import Device, Machine
 from llmtp.plan import memory
-from llmtp.plan.memory import Parts, Settings
+from llmtp.plan.kv import KV_TYPES, round_context
+from llmtp.plan.memory import Parts
 from llmtp.plan.nmax import default_n_max
 from llmtp.plan.result import Plan, Usage
+from llmtp.plan.settings import Settings
 from llmtp.units import GiB, MiB, format_bytes, format_count
 
 USEFUL_CONTEXT = 32 * 1024
@@ -113,7 +115,7 @@ def _check_wishes(wishes: Wishes, text: TextModel, has_draft: bool) -> None:
             expected=f"1 to {MAX_SLOTS} slots",
             fix="leave out --parallel for 1",
         )
-    block, _ = memory.KV_TYPES[wishes.kv_type]
+    block, _ = KV_TYPES[wishes.kv_type]
     heads = (text.head_full, text.value_full, text.head_sliding, text.value_sliding)
     if any(length % block for length in heads):
         raise UsageError(
@@ -174,11 +176,11 @@ def _context_range(wishes: Wishes, text: TextModel) -> tuple[int, int]:
     """The least and the largest context that is good enough, as the engine counts."""
     slots = wishes.parallel
     if isinstance(wishes.ctx, int):
-        return (memory.round_context(wishes.ctx, slots),) * 2
+        return (round_context(wishes.ctx, slots),) * 2
     most = text.context_train * slots
     high = min(most, USEFUL_CONTEXT) if wishes.ctx == "auto" else most
     high = max(high // (256 * slots), 1) * 256 * slots
-    low = high if wishes.strict else min(high, memory.round_context(LEAST_CONTEXT, slots))
+    low = high if wishes.strict else min(high, round_context(LEAST_CONTEXT, slots))
     return low, high
 
 
@@ -199,7 +201,7 @@ def _plan(ref: Reference, place: _Place, settings: Settings, n_max: int, n_max_w
         n_max=n_max if draft else 0,
         device=place.device,
         gpu_layers=text.n_layers + 1 if place.device else 0,
-        ubatch=memory.UBATCH,
+        ubatch=settings.ubatch,
         threads=1 if ref.main.tensor_bytes.total < ONE_THREAD else None,
         prompt_cache_bytes=min(max(spare, 0), PROMPT_CACHE),
         devices=tuple(
@@ -267,9 +269,9 @@ def _does_not_fit(
     on_device, in_ram = place.parts(ref, settings)
     needed = (on_device if place.device else in_ram).total
     free = (place.device.free_bytes if place.device else place.machine.host.available_bytes) or 0
-    least = memory.round_context(min(LEAST_CONTEXT, text.context_train), wishes.parallel)
+    least = round_context(min(LEAST_CONTEXT, text.context_train), wishes.parallel)
     ways = {
-        "--parallel 1": replace(settings, ctx_size=memory.round_context(ctx, 1), parallel=1),
+        "--parallel 1": replace(settings, ctx_size=round_context(ctx, 1), parallel=1),
         f"--ctx {least}": replace(settings, ctx_size=least),
         "--kv-type q8_0": replace(settings, kv_type="q8_0"),
         "--draft off": replace(settings, draft=False),
