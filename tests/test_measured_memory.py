@@ -63,7 +63,11 @@ class Row:
     @property
     def is_planned(self) -> bool:
         """All layers on one device, with flash attention: as llmtp starts it."""
-        return self.values["placement"] == "all" and self.values["flash"] == "auto"
+        return (
+            self.backend != "cpu"
+            and self.values["placement"] == "all"
+            and self.values["flash"] == "auto"
+        )
 
 
 def rows() -> list[Row]:
@@ -140,6 +144,18 @@ def test_compute_is_near(facts: Facts) -> None:
             reserved = row.mib("draft_compute_device")
             assert own == pytest.approx(reserved, rel=share, abs=8), row
     assert exact >= 14
+
+
+def test_compute_on_the_cpu_is_near(facts: Facts) -> None:
+    found = [row for row in rows() if row.backend == "cpu" and row.values["flash"] == "auto"]
+    assert len(found) >= 10
+    for row in found:
+        main, draft = facts[row.values["size"], row.values["quant"]]
+        predicted = main_compute_bytes(main.shape, row.settings, row.backend) / MiB
+        assert predicted == pytest.approx(row.mib("main_compute_host"), rel=0.08), row
+        if row.drafts:
+            own = draft_compute_bytes(draft.shape, main.shape, row.settings, row.backend) / MiB
+            assert own == pytest.approx(row.mib("draft_compute_host"), abs=8), row
 
 
 def test_what_is_pinned_in_ram_is_near(facts: Facts) -> None:

@@ -4,7 +4,7 @@ A graph's buffer is as large as what lives at its fullest moment (ggml-alloc.c):
 masks all the time (llama-graph.cpp, build_attn_inp_kq_mask), and with them either a feed-forward
 network or an attention whose keys and values must be converted first (build_attn_mha). The graphs
 are those of src/models/gemma4.cpp and gemma4-assistant.cpp. On CUDA this is what was measured, to
-a few hundredths; Vulkan orders its graphs anew, so that a little more, or less, lives at once.
+a few hundredths; other back ends order their graphs otherwise, so that a little more lives at once.
 """
 
 from __future__ import annotations
@@ -63,8 +63,10 @@ def _network(model: TextModel, backend: str) -> int:
     """
     wide, narrow = max(model.feed_forward), min(model.feed_forward)
     dense = 3 * wide + (narrow if narrow < wide else 0)
+    if backend != "cuda":
+        dense += model.width
     if backend == "vulkan":
-        dense += model.width + model.per_layer_width * model.n_layers
+        dense += model.per_layer_width * model.n_layers
     used, product = model.n_experts_used, 3 * model.expert_feed_forward
     outputs = 1 if backend == "vulkan" else 2
     return max(dense, used * (outputs * model.width + product))
