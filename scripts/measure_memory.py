@@ -221,6 +221,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()) / "real-size")
     asked = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that no server is left running
     known = list(csv.DictReader(asked.table.open())) if asked.table.exists() else []
     same = {"build": asked.build, "hardware": hardware(asked.backend), "backend": asked.backend}
     print(f"seed {asked.seed}, {same}", flush=True)

@@ -16,7 +16,17 @@ from harness import MARK, Cli
 from make_real_size import make_real_size_pair
 
 ROOT = Path(__file__).resolve().parent.parent
-_SCRUBBED = ("LLAMA_", "HF_", "LLMTP_", "XDG_", "NO_COLOR", "FORCE_COLOR", "COLUMNS", "LINES")
+_SCRUBBED = (
+    "LLAMA_",
+    "HF_",
+    "LLMTP_",
+    "XDG_",
+    "NO_COLOR",
+    "FORCE_COLOR",
+    "COLUMNS",
+    "LINES",
+    "PYTHONDONTWRITEBYTECODE",
+)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
