@@ -275,7 +275,8 @@ class Download:
 
         Only `to_read`, no lock is needed where nobody of our rights can write.
         """
-        if to_read and not os.access(self._blob.parent, os.W_OK):
+        folder = self._blob.parent
+        if to_read and paths.exists(folder) and not os.access(folder, os.W_OK):
             yield
             return
         with self._writing():
