@@ -33,8 +33,8 @@ def real_size(demo: Path) -> Reference:
     )
     return Reference(
         "12b",
-        _sized(main, TensorBytes(0, 0, 0, 0, 6870 * MiB), shape=shape),
-        _sized(draft, TensorBytes(272 * MiB, 0, 0, 0, 156 * MiB), shape=small),
+        _sized(main, TensorBytes(0, 0, 0, 6870 * MiB, (), ()), shape=shape),
+        _sized(draft, TensorBytes(272 * MiB, 0, 0, 156 * MiB, (), ()), shape=small),
         None,
     )
 
@@ -146,7 +146,7 @@ def test_impossible_wishes_are_usage_errors(demo: Path, wishes: Wishes) -> None:
 def test_a_tiny_model_runs_on_one_thread(demo: Path) -> None:
     ref = real_size(demo)
     assert make_plan(ref, machine(24000), Wishes()).threads is None
-    tiny = replace(ref, main=replace(ref.main, tensor_bytes=TensorBytes(1, 0, 1, 0, 1)))
+    tiny = replace(ref, main=replace(ref.main, tensor_bytes=TensorBytes(1, 0, 1, 1, (), ())))
     assert make_plan(tiny, machine(24000), Wishes()).threads == 1
 
 

@@ -6,6 +6,7 @@ Keys as llama.cpp reads them (src/models/gemma4.cpp, gemma4-assistant.cpp, llama
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
 from typing import Any
 
@@ -23,6 +24,8 @@ from llmtp.text import clean
 TOKENS = "tokenizer.ggml.tokens"
 _MAX_LAYERS = 1024
 _PROJECTION = "mm.input_projection.weight"
+_EMBEDDINGS = ("token_embd", "per_layer_token_embd", "output")
+_BLOCK = re.compile(r"blk\.([0-9]{1,4})\.")
 
 
 def read_facts(model: ModelFile) -> ModelFacts:
@@ -52,7 +55,7 @@ def read_facts(model: ModelFile) -> ModelFacts:
         file_bytes=model.file_bytes,
         vocabulary_size=tokens.count if tokens else None,
         tokens_digest=tokens.digest if tokens else None,
-        tensor_bytes=_tensor_bytes(tensors),
+        tensor_bytes=_tensor_bytes(tensors, text.n_layers if text else 0),
         text=text,
         target_width=_target_width(metadata, architecture, kind, tensors),
         names=named_in(metadata),
@@ -161,22 +164,21 @@ class _Keys:
         return tuple(bool(v) for v in value)
 
 
-def _tensor_bytes(tensors: list[TensorInfo]) -> TensorBytes:
+def _tensor_bytes(tensors: list[TensorInfo], n_layers: int) -> TensorBytes:
     groups: Counter[str] = Counter()
+    layers, experts = [0] * n_layers, [0] * n_layers
     for tensor in tensors:
         stem = tensor.name.removesuffix(".weight")
-        if stem in ("token_embd", "per_layer_token_embd", "output"):
-            groups[stem] += tensor.n_bytes
-        elif "_exps" in stem:
-            groups["experts"] += tensor.n_bytes
+        block = _BLOCK.match(stem)
+        if block and int(block[1]) < n_layers:
+            of_layers = experts if "_exps" in stem else layers
+            of_layers[int(block[1])] += tensor.n_bytes
         else:
-            groups["other"] += tensor.n_bytes
+            groups[stem if stem in _EMBEDDINGS else "other"] += tensor.n_bytes
     return TensorBytes(
-        token_embd=groups["token_embd"],
-        per_layer_token_embd=groups["per_layer_token_embd"],
-        output=groups["output"],
-        experts=groups["experts"],
-        other=groups["other"],
+        **{name: groups[name] for name in (*_EMBEDDINGS, "other")},
+        layers=tuple(layers),
+        experts=tuple(experts),
     )
 
 

@@ -25,17 +25,22 @@ class TensorFault:
 
 @dataclass(frozen=True, slots=True)
 class TensorBytes:
-    """Bytes of the tensors by where the engine puts them."""
+    """Bytes of the tensors by where the engine puts them.
+
+    `layers` are without their `experts`; both have one entry a layer.
+    """
 
     token_embd: int
     per_layer_token_embd: int
     output: int
-    experts: int
     other: int
+    layers: tuple[int, ...]
+    experts: tuple[int, ...]
 
     @property
     def total(self) -> int:
-        return self.token_embd + self.per_layer_token_embd + self.output + self.experts + self.other
+        embeddings = self.token_embd + self.per_layer_token_embd + self.output
+        return embeddings + self.other + sum(self.layers) + sum(self.experts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +49,7 @@ class ModelFacts:
 
     `path` of a model that is not on this disk is `hf:OWNER/REPO@COMMIT/FILE`; its tokens may not
     have been read, and then `tokens_digest` is None. `faults` is what the tensor table lacks.
+    `is_published` says that no header was read, and that all sizes are estimates.
     """
 
     path: Path
@@ -62,6 +68,7 @@ class ModelFacts:
     names_parent: bool
     chats: bool
     faults: tuple[TensorFault, ...]
+    is_published: bool = False
 
     @property
     def is_local(self) -> bool:

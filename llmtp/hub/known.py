@@ -18,7 +18,7 @@ from llmtp.gguf.model import ModelFacts, TensorBytes, TensorFault
 from llmtp.gguf.shape import TextModel
 
 #: Raised with every change of what is read or how it is judged.
-_SCHEMA = 3
+_SCHEMA = 4
 
 
 def recall(place: str, identity: str, path: Path) -> ModelFacts | None:
@@ -59,12 +59,12 @@ def _unpack(fields: dict[str, Any]) -> ModelFacts:
             "path": Path(),
             "kind": Kind(fields["kind"]),
             "names": tuple(fields["names"]),
-            "tensor_bytes": TensorBytes(**fields["tensor_bytes"]),
-            "text": None if text is None else TextModel(**{k: _tuple(v) for k, v in text.items()}),
+            "tensor_bytes": TensorBytes(**_tuples(fields["tensor_bytes"])),
+            "text": None if text is None else TextModel(**_tuples(text)),
             "faults": tuple(TensorFault(**fault) for fault in fields["faults"]),
         }
     )
 
 
-def _tuple(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list) else value
+def _tuples(fields: dict[str, Any]) -> dict[str, Any]:
+    return {name: tuple(v) if isinstance(v, list) else v for name, v in fields.items()}
