@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -10,7 +11,11 @@ from typing import Any, Protocol
 from llmtp.chain import Prepared
 from llmtp.engine.command import Serving
 from llmtp.errors import EngineUnreachableError, Finding, MtpInactiveError, ServerDiedError
+from llmtp.machine import learned
 from llmtp.machine.host import ProcessMeter
+from llmtp.machine.learned import Learned
+from llmtp.metrics.allocations import Allocations
+from llmtp.metrics.comparison import Comparison, compare
 from llmtp.metrics.counters import LogTally
 from llmtp.metrics.sampler import Meters, Sample, Sampler
 from llmtp.plan.result import Plan
@@ -51,9 +56,11 @@ class _Tally:
 
     def __init__(self) -> None:
         self.now = LogTally()
+        self.allocations = Allocations()
 
     def add(self, line: str) -> None:
         self.now = self.now.add(line)
+        self.allocations = self.allocations.add(line)
 
 
 class Running:
@@ -124,6 +131,10 @@ def launch(prepared: Prepared, serving: Serving, view: View) -> Iterator[Running
             view.event(_mtp_event(proof, proof.findings() if proof else []))
             for finding in proof.findings() if proof else ():
                 view.finding(finding)
+            comparison = _compare(session, tally.allocations)
+            view.event(Event("memory", comparison.to_dict()))
+            if proof:  # some of the driver's share only comes with a request
+                _learn(plan, comparison)
             yield Running(session, tally)
     finally:
         view.event(Event("stopped", {"uptime_s": round(session.uptime_s, 3)}))
@@ -152,10 +163,42 @@ def planned_event(prepared: Prepared) -> Event:
     return Event("planned", prepared.to_dict() | {"findings": findings})
 
 
+def _compare(session: Session, said: Allocations) -> Comparison:
+    """The plan against what engine and driver say now, where the layers are."""
+    plan = session.plan
+    if plan.device is None:
+        return compare(plan.host_parts, said, "host", None, drafts=plan.mtp)
+    (planned,) = (usage.parts for usage in plan.devices if usage.device is plan.device)
+    taken = None
+    if plan.device.source == "NVML":
+        from llmtp.machine.nvml import CardMeter
+
+        card = CardMeter(plan.device.name)
+        taken = card.process_bytes(session.process.pid)
+        free, was_free = card.free_bytes(), plan.device.free_bytes
+        if taken is None and free is not None and was_free is not None:
+            taken = was_free - free
+    return compare(planned, said, "device", taken, drafts=plan.mtp)
+
+
+def _learn(plan: Plan, comparison: Comparison) -> None:
+    """Keep the driver's share for the next plan on that device, where it was told."""
+    device, overhead = plan.device, comparison.overhead_bytes
+    if device is None or overhead is None or comparison.taken_bytes is None:
+        return
+    if overhead < 0 or not learned.is_credible(overhead):
+        return
+    known = device.learned.extra_overhead_bytes if device.learned else 0
+    extra = overhead - (comparison.planned.overhead - known)
+    at = time.strftime("%Y-%m-%d")
+    taught = Learned(extra, comparison.planned.total, comparison.taken_bytes, at)
+    learned.remember(device.name, device.backend, taught)
+
+
 def _device_meter(plan: Plan) -> Callable[[], int | None]:
     device = plan.device
     if device is None or device.source != "NVML":
         return lambda: None
-    from llmtp.machine.nvml import device_meter
+    from llmtp.machine.nvml import CardMeter
 
-    return device_meter(device.name)
+    return CardMeter(device.name).used_bytes

@@ -50,6 +50,11 @@ def format_bytes(count: int | None) -> str:
     return f"{count / MiB:,.1f} MiB"
 
 
+def format_mib(count: int | None) -> str:
+    """`6,390.2`: in MiB without the unit, for columns whose differences matter."""
+    return "-" if count is None else f"{count / MiB:,.1f}"
+
+
 def format_count(count: int | None) -> str:
     """With thousands separators."""
     return "?" if count is None else f"{count:,}"

@@ -31,8 +31,13 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from typing import get_args
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from make_real_size import SIZES, make_real_size_pair
+
+from llmtp.metrics.allocations import Allocations, Owner, Part, Place
 
 Setting = dict[str, str]
 #: What is varied, its plainest value first.
@@ -48,20 +53,15 @@ FACTORS = {
     "placement": ["all", "half", "experts"],
 }
 KEYS = ["build", "hardware", "backend", "size", *FACTORS]
-PARTS = ["weights", "kv", "output", "compute"]
+OWNERS = get_args(Owner)
+PARTS = get_args(Part)
+PLACES = get_args(Place)
+MIB = 1 << 20
 COLUMNS = [
     *KEYS,
-    *(f"{owner}_{part}_{place}" for owner in ("main", "draft") for part in PARTS
-      for place in ("device", "host")),
+    *(f"{owner}_{part}_{place}" for owner in OWNERS for part in PARTS for place in PLACES),
     "repacked", "driver", "anonymous",
 ]  # fmt: skip
-_LINES = {
-    "weights": re.compile(r"load_tensors: +(\S+) model buffer size = +([\d.]+) MiB"),
-    "kv": re.compile(r"llama_kv_cache: +(\S+) KV buffer size = +([\d.]+) MiB"),
-    "output": re.compile(r"llama_context: +(\S+) +output buffer size = +([\d.]+) MiB"),
-    "compute": re.compile(r"sched_reserve: +(\S+) compute buffer size = +([\d.]+) MiB"),
-}
-_DRAFT_BEGINS = re.compile(r"loading draft model|arch +(?:str )?= gemma4-assistant")
 _READY = "listening on http"
 _START_S, _POLL_S = 180.0, 0.05
 _PROMPT_TOKENS = 1200
@@ -94,8 +94,8 @@ def is_possible(one: Setting, backend: str) -> bool:
 
     Layers or experts stay in RAM only where there is a GPU that could have them.
     """
-    if one["flash"] == "off":
-        return one["kv_type"] in ("f16", "f32") and int(one["ctx"]) <= 32768
+    if one["flash"] == "off" and (one["kv_type"] not in ("f16", "f32") or int(one["ctx"]) > 32768):
+        return False
     if one["placement"] == "experts":
         return backend != "cpu" and SIZES[one["size"]].experts > 0
     return one["placement"] == "all" or backend != "cpu"
@@ -162,30 +162,16 @@ def ask(port: int) -> None:
 
 
 def parts_of(log: str) -> dict[str, str]:
-    """MiB of each part on the device and in RAM, of the main model and of the drafter.
-
-    A context reserves its compute buffers again when something changes: the last ones hold.
-    """
-    found: dict[str, float] = {}
-    latest: dict[str, dict[str, float]] = {}
-    owner = "main"
+    """MiB of each part on the device and in RAM, of the main model and of the drafter."""
+    said = Allocations()
     for line in log.splitlines():
-        if _DRAFT_BEGINS.search(line):
-            owner = "draft"
-        for part, pattern in _LINES.items():
-            match = pattern.search(line)
-            if match is None:
-                continue
-            place = "host" if re.match(r"CPU|.*_Host", match[1]) else "device"
-            if match[1] == "CPU_REPACK":
-                found["repacked"] = found.get("repacked", 0.0) + float(match[2])
-            elif part == "compute":
-                latest.setdefault(f"{owner}_compute_{place}", {})[match[1]] = float(match[2])
-            else:
-                name = f"{owner}_{part}_{place}"
-                found[name] = found.get(name, 0.0) + float(match[2])
-    found |= {name: sum(buffers.values()) for name, buffers in latest.items()}
-    return {name: f"{mib:g}" if mib < 1e5 else f"{mib:.0f}" for name, mib in found.items()}
+        said = said.add(line)
+    found = {
+        f"{owner}_{part}_{place}": said.total(owner, part, place)
+        for owner in OWNERS for part in PARTS for place in PLACES
+    }  # fmt: skip
+    sizes = found | {"repacked": said.repacked}
+    return {name: f"{size / MIB:.2f}" for name, size in sizes.items() if size is not None}
 
 
 def anonymous_mib(pid: int) -> str:

@@ -113,7 +113,12 @@ def _env_for(argv: Sequence[str]) -> Env:
     words = list(argv[:end])
     command = next((word for word in words if not word.startswith("-")), "")
     once = any(word.split("=")[0] in ("--ask", "--dry-run") for word in words)
-    out = Out(command, as_json="--json" in words, lines=command == "run" and not once)
+    out = Out(
+        command,
+        as_json="--json" in words,
+        lines=command == "run" and not once,
+        verbose="-v" in words or "--verbose" in words,
+    )
     return Env(out, behind_dashes=tuple(argv[end + 1 :]))
 
 

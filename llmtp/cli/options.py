@@ -23,6 +23,9 @@ ModelArg = Annotated[
     ),
 ]
 JsonOpt = Annotated[bool, typer.Option("--json", help="Print JSON on stdout, and nothing else.")]
+VerboseOpt = Annotated[
+    bool, typer.Option("-v", "--verbose", help="Also compare planned and real memory.")
+]
 DraftOpt = Annotated[
     str,
     typer.Option(

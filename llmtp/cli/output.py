@@ -24,7 +24,8 @@ class ReaderGoneError(Exception):
 
 
 class Out:
-    """How one command speaks. `lines` is the form of a running server: one JSON object a line."""
+    """How one command speaks. `lines` is the form of a running server: one JSON object a line;
+    `verbose` tells a person what is only worth it to who asks."""
 
     def __init__(
         self,
@@ -32,11 +33,13 @@ class Out:
         *,
         as_json: bool = False,
         lines: bool = False,
+        verbose: bool = False,
     ) -> None:
         self.noticed: list[Finding] = []
         self.command = command
         self.as_json = as_json
         self.lines = lines and as_json
+        self.verbose = verbose
 
     def result(
         self,

@@ -28,6 +28,7 @@ from llmtp.cli.options import (
     QuantOpt,
     StrictOpt,
     TempOpt,
+    VerboseOpt,
 )
 from llmtp.errors import UsageError
 from llmtp.text import clean
@@ -67,6 +68,7 @@ def command(
     make_key: MakeKeyOpt = False,
     temp: TempOpt = None,
     offline: OfflineOpt = False,
+    _verbose: VerboseOpt = False,
     _json: JsonOpt = False,
 ) -> None:
     """Download, check, plan, start, prove and watch a server; Ctrl-C stops it."""

@@ -117,6 +117,10 @@ class OnceView(QuietView):
         if progress.is_done:
             self._open.close()
 
+    def event(self, event: Event) -> None:
+        if event.name == "memory" and (text := describe(event, verbose=self._out.verbose)):
+            self._out.say(text)
+
     def _view(self) -> RunView:
         if self._download is None:
             self._download = self._open.enter_context(for_download(self._out))
@@ -195,7 +199,7 @@ class PlainView(QuietView):
         self._line(summary(prepared.plan))
 
     def event(self, event: Event) -> None:
-        text = describe(event)
+        text = describe(event, verbose=self._out.verbose)
         if text:
             self._line(text)
 

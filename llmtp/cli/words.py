@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from llmtp.text import clean
-from llmtp.units import format_bytes, format_count, format_duration, format_percent, format_rate
+from llmtp.units import (
+    format_bytes,
+    format_count,
+    format_duration,
+    format_mib,
+    format_percent,
+    format_rate,
+)
 
 if TYPE_CHECKING:
     from llmtp.chain import Pulled
@@ -83,7 +90,7 @@ def progress_figures(progress: Progress) -> list[str]:
     return figures
 
 
-def describe(event: Event) -> str | None:
+def describe(event: Event, *, verbose: bool = False) -> str | None:
     """An event in words, or None where it says nothing new to a person."""
     fields = event.fields
     match event.name:
@@ -93,9 +100,22 @@ def describe(event: Event) -> str | None:
             return f"MTP is on: {fields['accepted']} of {fields['drafted']} drafted tokens accepted"
         case "mtp":
             return "MTP is off"
+        case "memory" if verbose:
+            return _memory_lines(fields)
         case "stopped":
             return f"stopped after {format_duration(fields['uptime_s'])}"
     return None
+
+
+def _memory_lines(fields: dict[str, Any]) -> str:
+    """Planned and real memory, a line a part, in MiB."""
+    rows = [(one["part"], one["planned_bytes"], one["engine_bytes"]) for one in fields["parts"]]
+    rows.append(("overhead", fields["overhead_planned_bytes"], fields["overhead_bytes"]))
+    rows.append(("total", fields["planned_bytes"], fields["taken_bytes"]))
+    lines = [f"{'memory, MiB':11}  {'planned':>10}  {'real':>10}"]
+    for part, planned, real in rows:
+        lines.append(f"{part:11}  {format_mib(planned):>10}  {format_mib(real):>10}")
+    return "\n".join(lines)
 
 
 def sample_line(sample: Sample, context: int) -> str:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import ctypes
 import sys
+from dataclasses import replace
 
 from llmtp.machine.devices import Device, Machine, merge_devices, parse_list_devices
+from llmtp.machine.learned import recall
 
 
 def detect(list_devices_output: str) -> Machine:
@@ -13,7 +15,11 @@ def detect(list_devices_output: str) -> Machine:
     from llmtp.machine.host import read_host
 
     devices = merge_devices(parse_list_devices(list_devices_output), _nvidia_devices())
-    return Machine(read_host(), devices)
+    return Machine(read_host(), tuple(_with_learned(device) for device in devices))
+
+
+def _with_learned(device: Device) -> Device:
+    return replace(device, learned=recall(device.name, device.backend))
 
 
 def _nvidia_devices() -> list[Device]:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from llmtp.machine.learned import Learned
 from llmtp.text import clean
 from llmtp.units import MiB
 
@@ -20,7 +21,10 @@ _SOFTWARE = ("llvmpipe", "lavapipe", "swiftshader")
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """A GPU. `id` is what the engine calls it, None when the engine does not see it."""
+    """A GPU. `id` is what the engine calls it, None when the engine does not see it.
+
+    `learned` is what the last start on it taught.
+    """
 
     id: str | None
     name: str
@@ -28,6 +32,7 @@ class Device:
     total_bytes: int | None
     free_bytes: int | None
     source: str
+    learned: Learned | None = None
 
     @property
     def usable(self) -> bool:

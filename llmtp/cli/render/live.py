@@ -83,7 +83,7 @@ class LiveView:
                 self._state = "ready"
             case "stopped":
                 self._state = "stopped"
-        text = describe(event)
+        text = describe(event, verbose=self._out.verbose)
         if text and event.name != "stopped":
             self._say(text)
 
