@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from llmtp.engine.command import Command, Serving, build_command
 from llmtp.engine.find import Engine, find_engine
-from llmtp.errors import Finding, PairRejectedError
+from llmtp.errors import Finding, LlmtpError, PairRejectedError
 from llmtp.hub import cache, uses
 from llmtp.hub.files import HubFile, Repository
 from llmtp.hub.reference import Asked, Reference
@@ -16,8 +16,9 @@ from llmtp.machine.detect import detect
 from llmtp.machine.devices import Device, Machine
 from llmtp.plan.choose import Wishes, make_plan
 from llmtp.plan.result import Plan
+from llmtp.plan.sources import part_sources
 from llmtp.profiles import Sampling
-from llmtp.selection import Alternative, Selection, select
+from llmtp.selection import Alternative, Selection, select, select_published
 from llmtp.units import format_bytes
 from llmtp.verdict import Checked, judge
 
@@ -46,6 +47,7 @@ class Prepared:
         return self.plan.to_dict() | {
             "argv": list(self.command.argv),
             "env": dict(self.command.env),
+            "sources": part_sources(self.plan),
             "download_bytes": self.download_bytes,
             "alternatives": [alternative.to_dict() for alternative in self.alternatives],
         }
@@ -96,10 +98,17 @@ def prepare(
     it nothing is. Raises the error of the first link that fails.
     """
     look = _Look(engine, cards)
-    chosen = select(asked, wishes, look.machine, imagined=cards is not None, survey=survey)
+    try:
+        chosen = select(asked, wishes, look.machine, imagined=cards is not None, survey=survey)
+    except LlmtpError as error:
+        if not survey:
+            raise
+        chosen = select_published(asked, wishes, look.machine(), error)
     checked = _judged(chosen.reference)
     download_bytes = 0
-    if not chosen.reference.is_local:
+    if chosen.reference.main.is_published:
+        download_bytes = sum(facts.file_bytes for facts in chosen.reference.models)
+    elif not chosen.reference.is_local:
         if watch.progress is None:
             wanted = chosen.catalogue.files(chosen.reference)
             download_bytes = sum(cache.missing_bytes(*entry) for entry in wanted)

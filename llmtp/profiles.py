@@ -13,12 +13,14 @@ from typing import TYPE_CHECKING, Any, Literal
 from llmtp import paths
 from llmtp.errors import NotFoundError, UsageError
 from llmtp.hubname import PREFIX, HubName, parse_hub_name
+from llmtp.published import PublishedShape, read_shape
 from llmtp.text import clean, near_names
 
 if TYPE_CHECKING:
     from llmtp.yamlfile import YamlFile
 
-_FIELDS = {"description", "main", "draft", "n_max", "sources", "sampling", "vllm", "notes"}
+_FIELDS = {"description", "main", "draft", "n_max", "sources", "shape", "sampling", "vllm",
+           "notes"}  # fmt: skip
 _SOURCE_FIELDS = {"repository", "qat", "main", "draft", "mmproj", "quants"}
 _REPOSITORY = "OWNER/REPO or OWNER/REPO@REVISION"
 _QUANT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}")
@@ -87,6 +89,7 @@ class Profile:
     draft: Path | HubName | None
     n_max: int | None
     sources: tuple[Source, ...]
+    shape: PublishedShape | None
     sampling: Sampling
     vllm: VllmIds | None
     notes: str | None
@@ -106,6 +109,7 @@ class Profile:
             "draft": str(self.draft) if self.draft else None,
             "n_max": self.n_max,
             "sources": [source.to_dict() for source in self.sources],
+            "shape": asdict(self.shape) if self.shape else None,
             "sampling": asdict(self.sampling),
             "vllm": asdict(self.vllm) if self.vllm else None,
             "notes": self.notes,
@@ -200,6 +204,7 @@ def load_profile_file(path: Path) -> Profile:
         draft=_place(file, "draft", draft) if draft else None,
         n_max=file.number("n_max", 0, 16),
         sources=sources,
+        shape=read_shape(file),
         sampling=_sampling(file),
         vllm=_vllm(file),
         notes=file.text("notes"),

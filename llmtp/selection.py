@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Protocol
 
 from llmtp.errors import (
     BadFileError,
@@ -14,6 +14,7 @@ from llmtp.errors import (
     PairRejectedError,
 )
 from llmtp.hub.offers import Offer
+from llmtp.hub.published import published_catalogue
 from llmtp.hub.reference import Asked, Catalogue, Reference
 from llmtp.machine.devices import Machine
 from llmtp.plan.choose import Wishes, make_plan
@@ -22,6 +23,16 @@ from llmtp.plan.result import Plan
 from llmtp.text import clean
 from llmtp.units import format_bytes
 from llmtp.verdict import judge
+
+
+class Pairs(Protocol):
+    """The part of a catalogue that says which files go with an offer."""
+
+    offline: bool
+
+    def pair(self, offer: Offer) -> Reference: ...
+
+    def with_smaller_drafter(self, offer: Offer, reference: Reference) -> Reference | None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +130,23 @@ def select(
     return replace(found, alternatives=_alternatives(tried, found.offer) if survey else ())
 
 
+def select_published(
+    asked: Asked, wishes: Wishes, machine: Machine, error: LlmtpError
+) -> Selection:
+    """Choose among the quants of a profile by what its makers published: good for a plan only.
+
+    `error` is why no header can be read; it is raised where nothing is published either.
+    """
+    published = published_catalogue(asked, error)
+    if published is None:
+        raise error
+    tried = list(_try(published, published.offers(), wishes, machine, every=True))
+    best = _best(tried)
+    alternatives = _alternatives(tried, best.offer)
+    here = Catalogue(asked, offline=True)
+    return Selection(here, _reference(best), best.offer, _why(best, tried), alternatives)
+
+
 def _on_disk(here: Catalogue, wishes: Wishes, look: Callable[[], Machine]) -> Selection | None:
     """A pair that is whole on this disk, and as good as its context; None where there is none."""
     try:
@@ -154,7 +182,7 @@ def _held(
 
 
 def _try(
-    catalogue: Catalogue, offers: Iterable[Offer], wishes: Wishes, machine: Machine, *, every: bool
+    catalogue: Pairs, offers: Iterable[Offer], wishes: Wishes, machine: Machine, *, every: bool
 ) -> Iterator[Tried]:
     """Offers in their order, to the first that gives nothing up unless `every` is wanted.
 
@@ -180,7 +208,7 @@ def _try(
                 yield _planned(one.offer, smaller, wishes, machine, smaller_drafter=True)
 
 
-def _plan(catalogue: Catalogue, offer: Offer, wishes: Wishes, machine: Machine, room: int) -> Tried:
+def _plan(catalogue: Pairs, offer: Offer, wishes: Wishes, machine: Machine, room: int) -> Tried:
     if offer.file_bytes > room:
         error = DoesNotFitError(
             f"it has {format_bytes(offer.file_bytes)}, this machine {format_bytes(room)}",

@@ -21,8 +21,9 @@ ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "llmtp"
 #: Data flows one way: a part imports only parts that stand before it.
 ORDER = ["errors", "signals", "text", "units", "paths", "ports", "yamlfile", "config",
-         "hubname", "profiles", "gguf", "roles", "pairing", "hub", "machine", "plan", "engine",
-         "server", "metrics", "verdict", "selection", "chain", "launch", "cli"]  # fmt: skip
+         "hubname", "published", "profiles", "gguf", "roles", "pairing", "hub", "machine",
+         "plan", "engine", "server", "metrics", "verdict", "selection", "chain", "launch",
+         "cli"]  # fmt: skip
 HEAVY = {"rich", "httpx", "psutil", "pynvml", "yaml", "asyncio", "importlib.metadata", "pydantic",
          "huggingface_hub",
          "llmtp.chain", "llmtp.verdict", "llmtp.plan", "llmtp.engine", "llmtp.gguf"}  # fmt: skip

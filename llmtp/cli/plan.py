@@ -22,6 +22,7 @@ from llmtp.cli.options import (
     ParallelOpt,
     QuantOpt,
     StrictOpt,
+    VerboseOpt,
 )
 
 VramOpt = Annotated[
@@ -54,6 +55,7 @@ def command(
     vram: VramOpt = None,
     backend: BackendOpt = None,
     offline: OfflineOpt = False,
+    _verbose: VerboseOpt = False,
     _json: JsonOpt = False,
 ) -> None:
     """Show memory by part, context, n-max and the command, without starting anything."""
@@ -72,4 +74,9 @@ def command(
         cards=wishes.imagined_cards(vram, backend),
         survey=True,
     )
-    env.out.result(prepared.to_dict(), prepared.findings, lambda c: plans.render(c, prepared))
+    out = env.out
+    out.result(
+        prepared.to_dict(),
+        prepared.findings,
+        lambda console: plans.render(console, prepared, verbose=out.verbose),
+    )

@@ -44,7 +44,7 @@ def source_offers(models: Models, profile: Profile, quant: str | None) -> Iterat
     first_error: LlmtpError | None = None
     listed = False
     for source in profile.sources:
-        wants_qat, tag = _split(quant)
+        wants_qat, tag = split_quant(quant)
         if wants_qat and not source.qat:
             continue
         try:
@@ -122,7 +122,7 @@ def main_names(repository: Repository, source: Source, tag: str | None) -> list[
     return [name for names in found for name in names]
 
 
-def _split(quant: str | None) -> tuple[bool, str | None]:
+def split_quant(quant: str | None) -> tuple[bool, str | None]:
     """`qat`, `qat-Q4_0` and `Q4_0`: must it be QAT, and the tag of the file."""
     if quant is None or quant.lower() == QAT:
         return quant is not None, None

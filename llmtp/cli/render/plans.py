@@ -3,56 +3,117 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from llmtp.chain import Prepared
+from llmtp.cli.render.bars import stacked
 from llmtp.cli.words import summary
 from llmtp.hubname import PREFIX
 from llmtp.plan.memory import Parts
+from llmtp.plan.result import Plan
+from llmtp.plan.sources import part_sources
 from llmtp.selection import Alternative
 from llmtp.text import clean
-from llmtp.units import format_bytes, format_count
+from llmtp.units import format_bytes, format_count, format_mib
 
+#: Label, name in `Parts`, glyph and colour of each part, in the order of the bar.
 _ROWS = (
-    ("weights", "weights", "exact"),
-    ("KV cache", "kv", "exact"),
-    ("compute", "compute", "estimate"),
-    ("drafter", "draft", "estimate"),
-    ("mmproj", "mmproj", "estimate"),
-    ("overhead", "overhead", "estimate"),
+    ("weights", "weights", "█", "blue"),
+    ("KV cache", "kv", "▓", "cyan"),
+    ("compute", "compute", "▒", "magenta"),
+    ("drafter", "draft", "░", "green"),
+    ("mmproj", "mmproj", "▚", "yellow"),
+    ("overhead", "overhead", "╱", "red"),
 )
+_GLYPHS = "".join(glyph for _, _, glyph, _ in _ROWS)
+_COLOURS = {glyph: colour for _, _, glyph, colour in _ROWS}
+_WIDEST_BAR = 64
+_UNBOUND = 1000
 
 
-def render(console: Console, prepared: Prepared) -> None:
-    """Parts of memory by device, then why."""
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """A device or RAM: its name, what the plan puts there, and what it has free."""
+
+    name: str
+    device: str | None
+    parts: Parts
+    free: int | None
+
+
+def render(console: Console, prepared: Prepared, *, verbose: bool) -> None:
+    """The verdict, parts of memory by device as bar and table, then why."""
     plan = prepared.plan
     console.print(Text(summary(plan), style="bold"))
-    console.print()
-    columns: list[tuple[str, Parts, int | None]] = [
-        (f"{usage.device.name} ({usage.device.id or 'not seen by the engine'})", usage.parts,
-         usage.device.free_bytes)
-        for usage in plan.devices
+    places = [
+        _Place(one.device.name, one.device.id or "not seen by the engine", one.parts,
+               one.device.free_bytes)
+        for one in plan.devices
     ]  # fmt: skip
-    columns.append(("RAM", plan.host_parts, plan.host.available_bytes))
-    console.print(_table(columns))
+    places.append(_Place("RAM", None, plan.host_parts, plan.host.available_bytes))
+    console.print(_verdict(plan, places))
     console.print()
-    for reason in plan.why:
+    used = [place for place in places if place.parts.total and place.free]
+    console.print(_bars(used, console.width))
+    console.print()
+    _print_table(console, places, part_sources(plan))
+    console.print()
+    for reason in _reasons(prepared, verbose=verbose):
         console.print(f"• {reason}", soft_wrap=True)
-    if prepared.download_bytes:
-        console.print(f"• {format_bytes(prepared.download_bytes)} to download", soft_wrap=True)
     console.print(
         f"• engine {prepared.engine.path} ({prepared.engine.source})", soft_wrap=True, style="dim"
     )
-    local = prepared.reference.profile is None and not plan.name.startswith(PREFIX)
-    model = shlex.quote(clean(str(plan.main.path))) if local else plan.name
     if prepared.alternatives:
         console.print()
         console.print(_alternatives(prepared.alternatives))
-    console.print(f"\nllmtp run {model} --dry-run prints the command.", style="dim", soft_wrap=True)
+    if not plan.main.is_published:
+        local = prepared.reference.profile is None and not plan.name.startswith(PREFIX)
+        model = shlex.quote(clean(str(plan.main.path))) if local else plan.name
+        line = f"\nllmtp run {model} --dry-run prints the command."
+        console.print(line, style="dim", soft_wrap=True)
+
+
+def _verdict(plan: Plan, places: Sequence[_Place]) -> Text:
+    """What is used of the place where the layers are, and what is left of it."""
+    (place,) = [p for p in places if p.name == (plan.device.name if plan.device else "RAM")][:1]
+    used, free = place.parts.total, place.free or 0
+    spare = format_bytes(free - used)
+    numbers = f"{format_bytes(used)} of {format_bytes(free)} in {place.name}, {spare} to spare"
+    return Text.assemble(("fits: ", "green"), numbers)
+
+
+def _reasons(prepared: Prepared, *, verbose: bool) -> Iterator[str]:
+    plan = prepared.plan
+    yield from plan.why
+    if plan.prompt_cache_bytes:
+        yield f"up to {format_bytes(plan.prompt_cache_bytes)} of the RAM that is left keep prompts"
+    if prepared.download_bytes:
+        yield f"{format_bytes(prepared.download_bytes)} to download"
+    learned = plan.device.learned if plan.device else None
+    if verbose and learned is not None:
+        yield (
+            f"the last start here, on {learned.at}, took {format_mib(learned.taken_bytes)} MiB "
+            f"where {format_mib(learned.planned_bytes)} were planned"
+        )
+
+
+def _bars(places: Sequence[_Place], width: int) -> Table:
+    """One bar a place, as long as what is free there."""
+    grid = Table.grid(padding=(0, 2, 0, 0))
+    longest = max((len(place.name) for place in places), default=0)
+    cells = max(min(width - longest - 3, _WIDEST_BAR), len(_ROWS))
+    for place in places:
+        sizes = [getattr(place.parts, field) for _, field, _, _ in _ROWS]
+        bar = Text()
+        for glyph, count in stacked(sizes, _GLYPHS, place.free or 0, cells):
+            bar.append(glyph * count, style=_COLOURS.get(glyph, "dim"))
+        grid.add_row(place.name, bar)
+    return grid
 
 
 def _alternatives(alternatives: Sequence[Alternative]) -> Table:
@@ -79,18 +140,35 @@ def _alternatives(alternatives: Sequence[Alternative]) -> Table:
     return table
 
 
-def _table(columns: list[tuple[str, Parts, int | None]]) -> Table:
+def _print_table(console: Console, places: Sequence[_Place], sources: dict[str, str]) -> None:
+    """Parts by place, with the source of each number beside it, or below where that is too wide."""
+    table = _table(places, sources)
+    unbound = console.options.update(width=_UNBOUND)
+    if console.measure(table, options=unbound).maximum <= console.width:
+        console.print(table)
+        return
+    console.print(_table(places, {}))
+    console.print()
+    for label, field, _, _ in (*_ROWS, ("free", "free", "", "")):
+        if field != "mmproj" or any(place.parts.mmproj for place in places):
+            console.print(f"{label}: {sources[field]}", style="dim")
+
+
+def _table(places: Sequence[_Place], sources: dict[str, str]) -> Table:
     table = Table(box=None, padding=(0, 2, 0, 0))
-    table.add_column("")
-    for name, _, _ in columns:
-        table.add_column(name, justify="right", overflow="fold")
+    table.add_column("", no_wrap=True)
+    for place in places:
+        title = f"{place.name} ({place.device})" if place.device else place.name
+        table.add_column(title, justify="right", overflow="fold")
     table.add_column("", style="dim")
-    for label, field, source in _ROWS:
-        counts = [getattr(parts, field) for _, parts, _ in columns]
+    for label, field, glyph, colour in _ROWS:
+        counts = [getattr(place.parts, field) for place in places]
         if field == "mmproj" and not any(counts):
             continue
-        sizes = [format_bytes(count) for count in counts]
-        table.add_row(label, *sizes, source)
-    table.add_row("total", *(format_bytes(p.total) for _, p, _ in columns), "", style="bold")
-    table.add_row("free", *(format_bytes(free) for _, _, free in columns), "now")
+        name = Text.assemble((glyph, colour), f" {label}")
+        table.add_row(name, *(format_bytes(count) for count in counts), sources.get(field, ""))
+    totals = (format_bytes(place.parts.total) for place in places)
+    table.add_row("  total", *totals, "", style="bold")
+    free = (format_bytes(place.free) for place in places)
+    table.add_row("· free", *free, sources.get("free", ""))
     return table
