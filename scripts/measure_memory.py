@@ -7,6 +7,7 @@ part, what the driver shows (nvidia-smi, less what was used before) or the anony
 process, the build and the hardware. Rows are added to TABLE; those that it has are not repeated.
 
     scripts/measure_memory.py ENGINE BACKEND TABLE --build B [--sizes 12b,31b] [--starts N]
+        [--fix flash=auto] [--held-out]
 
 BACKEND is cpu, cuda or vulkan. Standard library only: it runs where llmtp is not installed.
 """
@@ -58,7 +59,7 @@ PARTS = get_args(Part)
 PLACES = get_args(Place)
 MIB = 1 << 20
 COLUMNS = [
-    *KEYS,
+    *KEYS, "held_out",
     *(f"{owner}_{part}_{place}" for owner in OWNERS for part in PARTS for place in PLACES),
     "repacked", "driver", "anonymous",
 ]  # fmt: skip
@@ -67,10 +68,14 @@ _START_S, _POLL_S = 180.0, 0.05
 _PROMPT_TOKENS = 1200
 
 
-def design(sizes: list[str], backend: str, starts: int, seed: int) -> Iterator[Setting]:
-    """Settings in which every two values of two factors meet, as far as `starts` goes."""
-    dice = random.Random(seed)
-    factors = {"size": sizes, **FACTORS}
+def design(
+    factors: dict[str, list[str]], backend: str, starts: int, seed: int
+) -> Iterator[Setting]:
+    """Settings in which every two values of two factors meet, as far as `starts` goes.
+
+    The first are the plainest of each size.
+    """
+    dice, sizes = random.Random(seed), factors["size"]
     names = list(factors)
 
     def pairs(one: Setting) -> set[tuple[str, str, str, str]]:
@@ -108,6 +113,7 @@ def command(engine: Path, pair: list[Path], one: Setting, backend: str, port: in
     argv += ["--kv-unified" if one["unified"] == "yes" else "--no-kv-unified"]
     layers = {"all": 999, "half": len(SIZES[one["size"]].layers) // 2, "experts": 999}
     argv += ["-ngl", "0" if backend == "cpu" else str(layers[one["placement"]])]
+    argv += ["--device", "none"] if backend == "cpu" else []
     argv += ["--cpu-moe"] if one["placement"] == "experts" else []
     if one["n_max"] != "0":
         argv += ["--model-draft", str(pair[1]), "--spec-type", "draft-mtp"]
@@ -203,6 +209,8 @@ def main() -> int:
     parser.add_argument("table", type=Path)
     parser.add_argument("--build", required=True)
     parser.add_argument("--sizes", default=",".join(SIZES))
+    parser.add_argument("--fix", action="append", default=[], metavar="FACTOR=VALUE")
+    parser.add_argument("--held-out", action="store_true", help="never to fit a constant")
     parser.add_argument("--starts", type=int, default=30)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()) / "real-size")
@@ -210,12 +218,14 @@ def main() -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that no server is left running
     known = list(csv.DictReader(asked.table.open())) if asked.table.exists() else []
     same = {"build": asked.build, "hardware": hardware(asked.backend), "backend": asked.backend}
+    factors = {"size": asked.sizes.split(","), **FACTORS}
+    factors |= {name: [value] for name, value in (fixed.split("=") for fixed in asked.fix)}
     print(f"seed {asked.seed}, {same}", flush=True)
     with asked.table.open("a", newline="") as file:
-        writer = csv.DictWriter(file, COLUMNS)
+        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
         if not known:
             writer.writeheader()
-        for one in design(asked.sizes.split(","), asked.backend, asked.starts, asked.seed):
+        for one in design(factors, asked.backend, asked.starts, asked.seed):
             keys = same | one
             if any(all(row[key] == keys[key] for key in KEYS) for row in known):
                 continue
@@ -230,7 +240,7 @@ def main() -> int:
             except RuntimeError as error:
                 print(f"did not start: {one}\n{error}", file=sys.stderr, flush=True)
                 continue
-            writer.writerow(keys | row)
+            writer.writerow(keys | row | {"held_out": "yes" if asked.held_out else "no"})
             file.flush()
             print(f"{time.monotonic() - began:.1f} s {one} {row}", flush=True)
     return 0

@@ -14,13 +14,14 @@ Owner = Literal["main", "draft"]
 Part = Literal["weights", "kv", "output", "compute"]
 Place = Literal["device", "host"]
 
-REPACKED = "CPU_REPACK"
+#: Copies of weights in an order that a CPU's own instructions want.
+_COPIES = {"CPU_REPACK", "AMX"}
 _BUFFER = re.compile(r"(\w+): +(\S+) +(model|KV|output|compute) buffer size = +([\d.]+) MiB")
 _PARTS: Mapping[str, Part] = {
     "model": "weights", "KV": "kv", "output": "output", "compute": "compute",
 }  # fmt: skip
 _DRAFT_BEGINS = re.compile(r"loading draft model|arch +(?:str )?= gemma4-assistant")
-_ON_HOST = re.compile(r"CPU|\w+_Host")
+_ON_HOST = re.compile(r"CPU|AMX|\w+_Host")
 _MiB = 1 << 20
 
 
@@ -50,13 +51,13 @@ class Allocations:
             size
             for (whose, what, name), size in self.buffers.items()
             if (whose, what) == (owner, part)
-            and name != REPACKED
+            and name not in _COPIES
             and bool(_ON_HOST.match(name)) is (place == "host")
         ]
         return sum(sizes) if sizes else None
 
     @property
     def repacked(self) -> int | None:
-        """Copies of weights in the order that the CPU wants; None where there are none."""
-        sizes = [size for (_, _, name), size in self.buffers.items() if name == REPACKED]
+        """Copies of weights in the order that the CPU wants; None where none are made."""
+        sizes = [size for (_, _, name), size in self.buffers.items() if name in _COPIES]
         return sum(sizes) if sizes else None
