@@ -75,9 +75,13 @@ class _Look:
 
     def machine(self) -> Machine:
         """As it is now, or with the imagined cards instead of its own."""
+        build = self.engine().build
         if self._cards is None:
-            return detect(self.engine().list_devices())
-        return Machine(detect("").host, tuple(self._cards))
+            found = detect(self.engine().list_devices())
+            return replace(found, mixed_batches=build.mixes_batches)
+        # Who plans for CUDA will have another engine than the wheel, which has none: a new one.
+        mixes = build.mixes_batches or all(card.backend == "cuda" for card in self._cards)
+        return Machine(detect("").host, tuple(self._cards), mixes)
 
 
 def prepare(

@@ -133,9 +133,12 @@ def launch(prepared: Prepared, serving: Serving, view: View) -> Iterator[Running
                 view.finding(finding)
             comparison = _compare(session, tally.allocations)
             view.event(Event("memory", comparison.to_dict()))
-            if proof:  # some of the driver's share only comes with a request
-                _learn(plan, comparison)
-            yield Running(session, tally)
+            try:
+                yield Running(session, tally)
+            finally:
+                # The driver's share grows a little with longer requests.
+                if proof and session.process.returncode is None:
+                    _learn(plan, _compare(session, tally.allocations))
     finally:
         view.event(Event("stopped", {"uptime_s": round(session.uptime_s, 3)}))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -13,10 +14,10 @@ from make_demo_pair import DEMO, Shape
 
 from llmtp.gguf.facts import read_facts
 from llmtp.gguf.files import open_model
-from llmtp.gguf.model import ModelFacts
-from llmtp.plan import memory
+from llmtp.gguf.model import ModelFacts, TensorBytes
 from llmtp.plan.kv import kv_bytes
-from llmtp.plan.settings import Settings
+from llmtp.plan.memory import Parts, needed
+from llmtp.plan.settings import Placement, Settings
 from llmtp.units import MiB
 
 KV_LINE = re.compile(r"llama_kv_cache: size = +([\d.]+) MiB")
@@ -80,20 +81,48 @@ def test_shared_layers_have_no_kv_and_12b_is_right(tmp_path: Path) -> None:
 
 def test_on_a_device_token_embeddings_stay_in_ram(tmp_path: Path) -> None:
     main, draft = facts_of(tmp_path)
-    settings = Settings(4096)
     tensors = main.tensor_bytes
-    assert memory.on_device(main, draft, settings, "cuda").weights == tensors.total - (
-        tensors.token_embd
-    )
-    assert memory.beside_device(main, draft, settings).weights == tensors.token_embd
+    found = needed(main, draft, Settings(4096), Placement("cuda"))
+    assert found.device.weights == tensors.total - tensors.token_embd
+    assert found.host.weights == tensors.token_embd
     # Tied: without an output matrix the device gets a copy of the embeddings.
-    tied = replace(main, tensor_bytes=replace(tensors, output=0))
-    assert memory.on_device(tied, draft, settings, "cuda").weights == tied.tensor_bytes.total
+    by_name = {n: size for n, size in tensors.by_name.items() if n != "output.weight"}
+    tied = replace(main, tensor_bytes=TensorBytes(by_name))
+    found = needed(tied, draft, Settings(4096), Placement("cuda"))
+    assert found.device.weights == tied.tensor_bytes.total
+
+
+def test_layers_go_to_the_gpu_from_the_last(tmp_path: Path) -> None:
+    """Weights and KV move with their layer; the output comes first, as the engine counts."""
+    main, draft = facts_of(tmp_path)
+    n_layers, settings = main.shape.n_layers, Settings(4096)
+    splits = [needed(main, draft, settings, Placement("cuda", n)) for n in range(n_layers + 2)]
+    assert splits[0].device.weights == splits[0].device.kv == 0
+    assert (
+        splits[1].device.weights
+        == main.tensor_bytes.output
+        + main.tensor_bytes.by_name["output_norm.weight"]
+        + main.tensor_bytes.by_name["rope_freqs.weight"]
+    )
+    assert splits[1].device.kv == 0
+    for fewer, more in pairwise(splits):
+        assert fewer.device.weights < more.device.weights
+        assert fewer.device.weights + fewer.host.weights == main.tensor_bytes.total
+        assert fewer.device.kv + fewer.host.kv == kv_bytes(main.shape, settings)
+    assert splits[-1].host.kv == 0
 
 
 def test_without_the_drafter_it_costs_nothing(tmp_path: Path) -> None:
     main, draft = facts_of(tmp_path)
-    on, off = Settings(4096), Settings(4096, draft=False)
-    assert memory.on_host(main, draft, off).draft == 0
-    assert memory.on_host(main, draft, on).draft > draft.tensor_bytes.total
-    assert memory.on_host(main, draft, on).kv == memory.on_host(main, draft, off).kv
+    on, off = (needed(main, draft, Settings(4096, n_max=n), Placement()) for n in (3, 0))
+    assert on.device == off.device == Parts()
+    assert off.host.draft == 0
+    assert on.host.draft > draft.tensor_bytes.total
+    assert on.host.kv == off.host.kv
+
+
+def test_the_same_question_has_the_same_answer(tmp_path: Path) -> None:
+    main, draft = facts_of(tmp_path)
+    question = (main, draft, Settings(4096, n_max=2), Placement("vulkan"))
+    first = needed(*question)
+    assert [needed(*question) for _ in range(3)] == [first] * 3

@@ -24,7 +24,8 @@ def real_size(demo: Path) -> Reference:
     draft = read_facts(open_model(demo / "mtp-demo.gguf"))
     pattern = ((True,) * 5 + (False,)) * 8
     shape = replace(
-        main.shape, n_layers=48, sliding=pattern, width=3840, feed_forward=(15360,) * 48,
+        main.shape, n_layers=48, sliding=pattern, n_heads=(16,) * 48, width=3840,
+        feed_forward=(15360,) * 48,
         window=1024, kv_heads=tuple(8 if s else 1 for s in pattern), head_full=512, value_full=512,
         head_sliding=256, value_sliding=256, context_train=262144,
     )  # fmt: skip
@@ -33,8 +34,12 @@ def real_size(demo: Path) -> Reference:
     )
     return Reference(
         "12b",
-        _sized(main, TensorBytes(0, 0, 0, 6870 * MiB, (), ()), shape=shape),
-        _sized(draft, TensorBytes(272 * MiB, 0, 0, 156 * MiB, (), ()), shape=small),
+        _sized(main, TensorBytes({"blk.0.a.weight": 6870 * MiB, "output.weight": 1}), shape=shape),
+        _sized(
+            draft,
+            TensorBytes({"token_embd.weight": 272 * MiB, "blk.0.a.weight": 156 * MiB}),
+            shape=small,
+        ),
         None,
     )
 
@@ -146,12 +151,28 @@ def test_impossible_wishes_are_usage_errors(demo: Path, wishes: Wishes) -> None:
 def test_a_tiny_model_runs_on_one_thread(demo: Path) -> None:
     ref = real_size(demo)
     assert make_plan(ref, machine(24000), Wishes()).threads is None
-    tiny = replace(ref, main=replace(ref.main, tensor_bytes=TensorBytes(1, 0, 1, 1, (), ())))
+    tiny = replace(ref, main=replace(ref.main, tensor_bytes=TensorBytes({"blk.0.a.weight": 3})))
     assert make_plan(tiny, machine(24000), Wishes()).threads == 1
 
 
-@pytest.mark.parametrize(("ram_gib", "most"), [(64, 8 * GiB), (4, 3 * GiB), (1.7, 300 * MiB)])
-def test_the_prompt_cache_never_takes_the_last_ram(demo: Path, ram_gib: float, most: int) -> None:
+@pytest.mark.parametrize(("ram_gib", "checkpoints"), [(64, 32), (12, 16), (4, 3), (2, 0)])
+def test_what_keeps_prompts_never_takes_the_last_ram(
+    demo: Path, ram_gib: float, checkpoints: int
+) -> None:
+    """Half of what is left for the checkpoints of a slot, 320 MiB each, the rest for whole ones."""
     plan = make_plan(real_size(demo), machine(24000, ram_gib=ram_gib), Wishes())
-    assert 0 < plan.prompt_cache_bytes <= most
-    assert plan.host_parts.total + plan.prompt_cache_bytes + GiB <= ram_gib * GiB
+    assert plan.checkpoint_bytes == 320 * MiB
+    assert plan.checkpoints == checkpoints
+    kept = plan.prompt_cache_bytes + plan.checkpoints * plan.checkpoint_bytes
+    assert 0 < plan.prompt_cache_bytes <= 8 * GiB
+    assert plan.host_parts.total + kept + GiB <= ram_gib * GiB
+
+
+def test_slots_share_what_keeps_prompts(demo: Path) -> None:
+    one, four = (
+        make_plan(real_size(demo), machine(24000, ram_gib=12), Wishes(parallel=n)) for n in (1, 4)
+    )
+    assert four.checkpoint_bytes == one.checkpoint_bytes
+    assert four.checkpoints < one.checkpoints
+    kept = four.prompt_cache_bytes + four.checkpoints * four.checkpoint_bytes * 4
+    assert four.host_parts.total + kept + GiB <= 12 * GiB

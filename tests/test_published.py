@@ -56,14 +56,14 @@ def test_the_published_shape_is_that_of_the_files(size: str, tmp_path: Path) -> 
         estimate = estimate_tensor_bytes(
             one.shape, facts.vocabulary_size or 0, 4.5, 4.5, full_values=full_values
         )
-        measured = facts.tensor_bytes
-        assert estimate.token_embd == measured.token_embd
-        by_layer = estimate.per_layer_token_embd * TOKENS // (facts.vocabulary_size or 1)
-        assert by_layer == pytest.approx(measured.per_layer_token_embd)
-        assert estimate.layers == pytest.approx(measured.layers, rel=0.005)
-        # Rows that no block of 256 divides (E2B's drafter) and experts keep their type here.
-        assert estimate.experts == pytest.approx(measured.experts, rel=0.005)
-        assert estimate.other == pytest.approx(measured.other, rel=0.01, abs=50_000)
+        sizes = facts.tensor_bytes.by_name
+        large = {tensor for tensor, count in sizes.items() if count > 1 << 20}
+        assert large <= set(estimate.by_name)
+        for tensor in {"token_embd.weight", *large}:
+            # Vectors are left out, and rows that no block of 256 divides are of a larger type.
+            shorter = tensor == "per_layer_token_embd.weight"  # here the token list is short
+            scale = TOKENS / (facts.vocabulary_size or 1) if shorter else 1
+            assert estimate.by_name[tensor] * scale == pytest.approx(sizes[tensor], rel=0.001)
 
 
 def _without(shape: object, names: set[str]) -> dict[str, object]:

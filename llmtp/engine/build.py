@@ -24,6 +24,8 @@ _HELP_TIMEOUT_S = 20.0
 _LOAD_TIMEOUT_S = 60.0
 #: All builds say so when they serve, and only the process that bound the port does.
 LISTENING = "listening on http"
+#: In b11434, which mixes; b10434, which does not, has no such flag.
+_SINCE_MIXED_BATCHES = "--spec-synth-rates"
 _ENTRY = re.compile(r"--?[A-Za-z][\w-]*(?:,\s+--?[A-Za-z][\w-]*)*")
 _LLAMA_SERVER_FLAGS = ("--model", "--gpu-layers", "--port")
 _MISSING_LIBRARY = re.compile(r"error while loading shared libraries: ([^:\s]+)")
@@ -43,6 +45,11 @@ class Build:
 
     def has(self, flag: str) -> bool:
         return flag in self._index
+
+    @property
+    def mixes_batches(self) -> bool:
+        """Does it prepare batches of tokens and images? No flag tells; this one came about then."""
+        return self.has(_SINCE_MIXED_BATCHES)
 
     def aliases(self, flag: str) -> tuple[str, ...]:
         """All names of the option that `flag` names; empty for an unknown one."""

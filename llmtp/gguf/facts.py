@@ -6,7 +6,6 @@ Keys as llama.cpp reads them (src/models/gemma4.cpp, gemma4-assistant.cpp, llama
 from __future__ import annotations
 
 import math
-import re
 from collections import Counter
 from typing import Any
 
@@ -23,9 +22,8 @@ from llmtp.text import clean
 
 TOKENS = "tokenizer.ggml.tokens"
 _MAX_LAYERS = 1024
+_REPACKED, _REPACKED_ROWS = {"Q4_0", "Q4_K", "IQ4_NL", "MXFP4"}, 8
 _PROJECTION = "mm.input_projection.weight"
-_EMBEDDINGS = ("token_embd", "per_layer_token_embd", "output")
-_BLOCK = re.compile(r"blk\.([0-9]{1,4})\.")
 
 
 def read_facts(model: ModelFile) -> ModelFacts:
@@ -55,13 +53,14 @@ def read_facts(model: ModelFile) -> ModelFacts:
         file_bytes=model.file_bytes,
         vocabulary_size=tokens.count if tokens else None,
         tokens_digest=tokens.digest if tokens else None,
-        tensor_bytes=_tensor_bytes(tensors, text.n_layers if text else 0),
+        tensor_bytes=TensorBytes({tensor.name: tensor.n_bytes for tensor in tensors}),
         text=text,
         target_width=_target_width(metadata, architecture, kind, tensors),
         names=named_in(metadata),
         names_parent=has_parent(metadata),
         chats="tokenizer.chat_template" in metadata,
         faults=faults,
+        repackable_bytes=_repackable_bytes(tensors),
     )
 
 
@@ -164,21 +163,20 @@ class _Keys:
         return tuple(bool(v) for v in value)
 
 
-def _tensor_bytes(tensors: list[TensorInfo], n_layers: int) -> TensorBytes:
-    groups: Counter[str] = Counter()
-    layers, experts = [0] * n_layers, [0] * n_layers
-    for tensor in tensors:
-        stem = tensor.name.removesuffix(".weight")
-        block = _BLOCK.match(stem)
-        if block and int(block[1]) < n_layers:
-            of_layers = experts if "_exps" in stem else layers
-            of_layers[int(block[1])] += tensor.n_bytes
-        else:
-            groups[stem if stem in _EMBEDDINGS else "other"] += tensor.n_bytes
-    return TensorBytes(
-        **{name: groups[name] for name in (*_EMBEDDINGS, "other")},
-        layers=tuple(layers),
-        experts=tuple(experts),
+def _repackable_bytes(tensors: list[TensorInfo]) -> int:
+    """Of matrices that are multiplied, in types that have kernels for rows side by side, on x86
+    with AVX2 (ggml-cpu/repack.cpp, ggml_repack_get_optimal_repack_type). Embeddings are multiplied
+    where they are the output matrix too."""
+    looked_up = {"per_layer_token_embd.weight"}
+    if any(tensor.name == "output.weight" for tensor in tensors):
+        looked_up.add("token_embd.weight")
+    return sum(
+        tensor.n_bytes
+        for tensor in tensors
+        if tensor.type.name in _REPACKED
+        and len(tensor.shape) >= 2
+        and tensor.shape[1] % _REPACKED_ROWS == 0
+        and tensor.name not in looked_up
     )
 
 

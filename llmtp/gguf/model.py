@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
 from llmtp.gguf.kind import Kind
 from llmtp.gguf.origin import Origin, origin_of
 from llmtp.gguf.shape import TextModel
+
+_BLOCK = re.compile(r"blk\.([0-9]{1,4})\.")
 
 FaultRule = Literal["tensor-missing", "tensor-shape", "tensor-type", "tensor-unknown"]
 
@@ -23,24 +28,34 @@ class TensorFault:
     observed: str | None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class TensorBytes:
-    """Bytes of the tensors by where the engine puts them.
+    """Bytes of each tensor by its name."""
 
-    `layers` are without their `experts`; both have one entry a layer.
-    """
+    by_name: Mapping[str, int]
 
-    token_embd: int
-    per_layer_token_embd: int
-    output: int
-    other: int
-    layers: tuple[int, ...]
-    experts: tuple[int, ...]
+    @cached_property
+    def total(self) -> int:
+        return sum(self.by_name.values())
 
     @property
-    def total(self) -> int:
-        embeddings = self.token_embd + self.per_layer_token_embd + self.output
-        return embeddings + self.other + sum(self.layers) + sum(self.experts)
+    def token_embd(self) -> int:
+        return self.by_name.get("token_embd.weight", 0)
+
+    @property
+    def per_layer_token_embd(self) -> int:
+        return self.by_name.get("per_layer_token_embd.weight", 0)
+
+    @property
+    def output(self) -> int:
+        """0 where the token embeddings are the output matrix too."""
+        return self.by_name.get("output.weight", 0)
+
+
+def block_of(tensor: str) -> int | None:
+    """The layer that a tensor belongs to by its name, if it is one's."""
+    found = _BLOCK.match(tensor)
+    return int(found[1]) if found else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +64,7 @@ class ModelFacts:
 
     `path` of a model that is not on this disk is `hf:OWNER/REPO@COMMIT/FILE`; its tokens may not
     have been read, and then `tokens_digest` is None. `faults` is what the tensor table lacks.
+    `repackable_bytes` are matrices that the CPU back end copies into an order of its own.
     `is_published` says that no header was read, and that all sizes are estimates.
     """
 
@@ -68,6 +84,7 @@ class ModelFacts:
     names_parent: bool
     chats: bool
     faults: tuple[TensorFault, ...]
+    repackable_bytes: int = 0
     is_published: bool = False
 
     @property

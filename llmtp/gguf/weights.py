@@ -18,30 +18,38 @@ def estimate_tensor_bytes(
 ) -> TensorBytes:
     """Matrices as src/models/gemma4.cpp and gemma4-assistant.cpp load them, without an output
     matrix of their own, at so many bits a weight. `full_values`: full layers have values too."""
-
-    def embeddings(width: int) -> int:
-        return round(width * vocabulary_size * embedding_bits / 8)
-
     every = model.per_layer_width * model.n_layers
-    projections = model.width * every + 3 * model.width * (model.target_width or 0)
-    layers = (_layer(model, i, full_values=full_values) for i in range(model.n_layers))
-    experts = 3 * model.width * model.expert_feed_forward * model.n_experts
-    routers = model.width * model.n_experts * _F32_BITS // 8
+    embeddings = {"token_embd": model.width, "per_layer_token_embd": every}
+    weights = {name: width * vocabulary_size for name, width in embeddings.items()}
+    weights["per_layer_model_proj"] = model.width * every
+    if model.target_width is not None:
+        weights["nextn.pre_projection"] = 2 * model.target_width * model.width
+        weights["nextn.post_projection"] = model.target_width * model.width
+    for i in range(model.n_layers):
+        of_layer = _layer(model, i, full_values=full_values)
+        weights |= {f"blk.{i}.{name}": count for name, count in of_layer.items()}
     return TensorBytes(
-        token_embd=embeddings(model.width),
-        per_layer_token_embd=embeddings(every),
-        output=0,
-        other=round(projections * bits / 8),
-        layers=tuple(round(weights * bits / 8) + routers for weights in layers),
-        experts=(round(experts * bits / 8),) * model.n_layers,
-    )
+        {
+            f"{name}.weight": round(count * (embedding_bits if name in embeddings else
+                                             _F32_BITS if "ffn_gate_inp" in name else bits) / 8)
+            for name, count in weights.items()
+            if count
+        }
+    )  # fmt: skip
 
 
-def _layer(model: TextModel, i: int, *, full_values: bool) -> int:
-    """Weights of a layer without its experts."""
-    width, head, kv_heads = model.width, model.head(i), model.kv_heads[i]
-    weights = 2 * width * head * model.n_heads[i]
+def _layer(model: TextModel, i: int, *, full_values: bool) -> dict[str, int]:
+    """Weights of each matrix of a layer."""
+    width, head = model.width, model.head(i)
+    wide, per_layer, n_experts = model.feed_forward[i], model.per_layer_width, model.n_experts
+    weights = {"attn_q": width * head * model.n_heads[i]}
+    weights["attn_output"] = weights["attn_q"]
     if model.target_width is None and i < model.n_layers - model.shared_kv_layers:
-        values = model.value_head(i) if model.sliding[i] or full_values else 0
-        weights += width * kv_heads * (head + values)
-    return weights + 3 * width * model.feed_forward[i] + 2 * width * model.per_layer_width
+        weights["attn_k"] = width * model.kv_heads[i] * head
+        if model.sliding[i] or full_values:
+            weights["attn_v"] = width * model.kv_heads[i] * model.value_head(i)
+    weights |= dict.fromkeys(("ffn_gate", "ffn_up", "ffn_down"), width * wide)
+    weights |= dict.fromkeys(("inp_gate", "proj"), width * per_layer)
+    experts = width * model.expert_feed_forward * n_experts
+    weights |= {"ffn_gate_inp": width * n_experts, "ffn_gate_up_exps": 2 * experts}
+    return weights | {"ffn_down_exps": experts}

@@ -59,7 +59,7 @@ def _unpack(fields: dict[str, Any]) -> ModelFacts:
             "path": Path(),
             "kind": Kind(fields["kind"]),
             "names": tuple(fields["names"]),
-            "tensor_bytes": TensorBytes(**_tuples(fields["tensor_bytes"])),
+            "tensor_bytes": TensorBytes(_sizes(fields["tensor_bytes"]["by_name"])),
             "text": None if text is None else TextModel(**_tuples(text)),
             "faults": tuple(TensorFault(**fault) for fault in fields["faults"]),
         }
@@ -68,3 +68,9 @@ def _unpack(fields: dict[str, Any]) -> ModelFacts:
 
 def _tuples(fields: dict[str, Any]) -> dict[str, Any]:
     return {name: tuple(v) if isinstance(v, list) else v for name, v in fields.items()}
+
+
+def _sizes(by_name: dict[str, Any]) -> dict[str, int]:
+    if not all(type(size) is int and size >= 0 for size in by_name.values()):
+        raise ValueError("a size is no number")
+    return by_name

@@ -63,10 +63,14 @@ class Host:
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """The host and its GPUs at one moment."""
+    """The host and its GPUs at one moment, and what the engine on it can do.
+
+    `mixed_batches`: it prepares batches of tokens and images, for which it reserves memory.
+    """
 
     host: Host
     devices: tuple[Device, ...]
+    mixed_batches: bool = True
 
 
 def parse_list_devices(output: str) -> list[Device]:

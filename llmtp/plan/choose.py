@@ -10,11 +10,11 @@ from llmtp.gguf.shape import TextModel
 from llmtp.hub.reference import Reference
 from llmtp.machine.devices import Device, Machine
 from llmtp.plan import memory
-from llmtp.plan.kv import KV_TYPES, round_context
+from llmtp.plan.kv import KV_TYPES, checkpoint_bytes, round_context
 from llmtp.plan.memory import Parts
 from llmtp.plan.nmax import default_n_max
 from llmtp.plan.result import Plan, Usage
-from llmtp.plan.settings import Settings
+from llmtp.plan.settings import Placement, Settings
 from llmtp.units import GiB, MiB, format_bytes, format_count
 
 USEFUL_CONTEXT = 32 * 1024
@@ -23,6 +23,8 @@ MAX_SLOTS = 64
 DEVICE_MARGIN = 256 * MiB
 HOST_MARGIN = 1 * GiB
 PROMPT_CACHE = 8 * GiB
+#: A slot, which is the default of llama-server; it makes some two a prompt.
+MOST_CHECKPOINTS = 32
 #: The engine's threads spin at a barrier after each operation. A model this small is as fast on
 #: one, and with two on a busy 2-core machine an answer took 60 s instead of 0.5 s (b10068).
 ONE_THREAD = 64 * MiB
@@ -62,13 +64,16 @@ class _Place:
     def parts(self, ref: Reference, settings: Settings) -> tuple[Parts, Parts]:
         """Bytes on the device (nothing where there is none) and in RAM."""
         mmproj = memory.mmproj_bytes(ref.mmproj)
+        mixed = self.machine.mixed_batches
         if self.device is None:
-            return Parts(), replace(memory.on_host(ref.main, ref.draft, settings), mmproj=mmproj)
-        on_device = memory.on_device(ref.main, ref.draft, settings, self.device.backend or "")
-        return (
-            replace(on_device, mmproj=mmproj),
-            memory.beside_device(ref.main, ref.draft, settings),
-        )
+            needed = memory.needed(ref.main, ref.draft, settings, Placement(mixed_batches=mixed))
+            return Parts(), replace(needed.host, mmproj=mmproj)
+        placement = Placement(self.device.backend or "unknown", mixed_batches=mixed)
+        needed = memory.needed(ref.main, ref.draft, settings, placement)
+        learned = self.device.learned
+        overhead = needed.device.overhead + (learned.extra_overhead_bytes if learned else 0)
+        on_device = replace(needed.device, overhead=max(overhead, 0), mmproj=mmproj)
+        return on_device, needed.host
 
     def shortfall(self, ref: Reference, settings: Settings) -> int:
         """Bytes that are missing with the margin kept; 0 or less fits."""
@@ -86,21 +91,21 @@ def make_plan(ref: Reference, machine: Machine, wishes: Wishes) -> Plan:
     text = ref.main.shape
     _check_wishes(wishes, text, ref.draft is not None)
     n_max, n_max_why = _choose_n_max(wishes, ref, text)
-    drafts = [n_max > 0]
+    drafts = [n_max]
     if n_max > 0 and not (wishes.draft_is_wanted or wishes.strict):
-        drafts.append(False)
+        drafts.append(0)
     places = _places(machine, wishes)
     for place in places[:1] if wishes.strict else places:
-        for draft in drafts:
-            settings = _fit_context(ref, place, wishes, text, draft)
+        for drafted in drafts:
+            settings = _fit_context(ref, place, wishes, text, drafted)
             if settings is not None:
-                plan = _plan(ref, place, settings, n_max, n_max_why)
+                plan = _plan(ref, place, settings, n_max_why)
                 return replace(
                     plan,
                     ctx_is_asked=wishes.ctx != "auto",
                     findings=_given_up(plan, place, places[0], n_max > 0),
                 )
-    raise _does_not_fit(ref, places[0], wishes, text, n_max > 0)
+    raise _does_not_fit(ref, places[0], wishes, text, n_max)
 
 
 def _check_wishes(wishes: Wishes, text: TextModel, has_draft: bool) -> None:
@@ -153,23 +158,34 @@ def _places(machine: Machine, wishes: Wishes) -> list[_Place]:
 
 
 def _fit_context(
-    ref: Reference, place: _Place, wishes: Wishes, text: TextModel, draft: bool
+    ref: Reference, place: _Place, wishes: Wishes, text: TextModel, n_max: int
 ) -> Settings | None:
     """The largest context that is wanted and fits, or None."""
     slots = wishes.parallel
-    settings = Settings(0, slots, wishes.kv_type, draft)
+    settings = Settings(0, slots, wishes.kv_type, n_max)
     low, high = _context_range(wishes, text)
     step = 256 * slots
-    if place.shortfall(ref, replace(settings, ctx_size=low)) > 0:
+
+    def shortfall(ctx_size: int) -> int:
+        return place.shortfall(ref, replace(settings, ctx_size=ctx_size))
+
+    too_much = shortfall(high)
+    if too_much <= 0:
+        return replace(settings, ctx_size=high)
+    spare = -shortfall(low)
+    if spare < 0:
         return None
-    steps_low, steps_high = low // step, high // step
-    while steps_low < steps_high:
-        middle = (steps_low + steps_high + 1) // 2
-        if place.shortfall(ref, replace(settings, ctx_size=middle * step)) > 0:
-            steps_high = middle - 1
+    low, high = low // step, high // step
+    while high - low > 1:
+        # Memory grows almost evenly with the context, so that a few guesses are enough.
+        guess = low + (high - low) * spare // max(spare + too_much, 1)
+        middle = min(max(guess, low + 1), high - 1)
+        missing = shortfall(middle * step)
+        if missing > 0:
+            high, too_much = middle, missing
         else:
-            steps_low = middle
-    return replace(settings, ctx_size=steps_low * step)
+            low, spare = middle, -missing
+    return replace(settings, ctx_size=low * step)
 
 
 def _context_range(wishes: Wishes, text: TextModel) -> tuple[int, int]:
@@ -184,11 +200,15 @@ def _context_range(wishes: Wishes, text: TextModel) -> tuple[int, int]:
     return low, high
 
 
-def _plan(ref: Reference, place: _Place, settings: Settings, n_max: int, n_max_why: str) -> Plan:
+def _plan(ref: Reference, place: _Place, settings: Settings, n_max_why: str) -> Plan:
     on_device, in_ram = place.parts(ref, settings)
     host = place.machine.host
-    spare = host.available_bytes - in_ram.total - HOST_MARGIN
-    draft = ref.draft if settings.draft else None
+    spare = max(host.available_bytes - in_ram.total - HOST_MARGIN, 0)
+    each = checkpoint_bytes(ref.main.shape, settings)
+    # They and the prompt cache share what is left: without either, prompts are read again.
+    checkpoints = min(spare // 2 // (each * settings.parallel), MOST_CHECKPOINTS)
+    spare -= checkpoints * each * settings.parallel
+    draft = ref.draft if settings.drafts else None
     text = ref.main.shape
     return Plan(
         name=ref.name,
@@ -198,17 +218,20 @@ def _plan(ref: Reference, place: _Place, settings: Settings, n_max: int, n_max_w
         ctx_size=settings.ctx_size,
         parallel=settings.parallel,
         kv_type=settings.kv_type,
-        n_max=n_max if draft else 0,
+        n_max=settings.n_max,
         device=place.device,
         gpu_layers=text.n_layers + 1 if place.device else 0,
         ubatch=settings.ubatch,
         threads=1 if ref.main.tensor_bytes.total < ONE_THREAD else None,
-        prompt_cache_bytes=min(max(spare, 0), PROMPT_CACHE),
+        prompt_cache_bytes=min(spare, PROMPT_CACHE),
+        checkpoints=checkpoints,
+        checkpoint_bytes=each,
         devices=tuple(
             Usage(d, on_device if d is place.device else Parts()) for d in place.machine.devices
         ),
         host=host,
         host_parts=in_ram,
+        mixed_batches=place.machine.mixed_batches,
         why=(
             _why_place(place),
             f"context {format_count(settings.ctx_size)} in {settings.parallel} slot(s), "
@@ -261,10 +284,10 @@ def _given_up(plan: Plan, place: _Place, first: _Place, wanted_mtp: bool) -> tup
 
 
 def _does_not_fit(
-    ref: Reference, place: _Place, wishes: Wishes, text: TextModel, draft: bool
+    ref: Reference, place: _Place, wishes: Wishes, text: TextModel, n_max: int
 ) -> DoesNotFitError:
     ctx, _ = _context_range(wishes, text)
-    settings = Settings(ctx, wishes.parallel, wishes.kv_type, draft)
+    settings = Settings(ctx, wishes.parallel, wishes.kv_type, n_max)
     missing = place.shortfall(ref, settings)
     on_device, in_ram = place.parts(ref, settings)
     needed = (on_device if place.device else in_ram).total
@@ -274,7 +297,7 @@ def _does_not_fit(
         "--parallel 1": replace(settings, ctx_size=round_context(ctx, 1), parallel=1),
         f"--ctx {least}": replace(settings, ctx_size=least),
         "--kv-type q8_0": replace(settings, kv_type="q8_0"),
-        "--draft off": replace(settings, draft=False),
+        "--draft off": replace(settings, n_max=0),
     }
     fitting = [w for w, s in ways.items() if s != settings and place.shortfall(ref, s) <= 0]
     return DoesNotFitError(

@@ -46,16 +46,40 @@ def window_cells(model: TextModel, settings: Settings) -> int:
     return _padded(min(full_cells(settings), model.window * slots + settings.ubatch))
 
 
+def widest_values(model: TextModel) -> int:
+    """Values a cell of the widest layer (n_embd_v_gqa_max)."""
+    return max(heads * model.value_head(i) for i, heads in enumerate(model.kv_heads))
+
+
 def kv_bytes(model: TextModel, settings: Settings) -> int:
-    """Full and sliding KV cache over all slots; layers that share KV keep none."""
+    """Full and sliding KV cache over all slots."""
+    return sum(kv_by_layer(model, settings))
+
+
+def kv_by_layer(model: TextModel, settings: Settings) -> list[int]:
+    """Of each layer that has a cache; those that share another's are the last.
+
+    Without flash attention all values are as wide as the widest.
+    """
     full, window = full_cells(settings), window_cells(model, settings)
     block, block_bytes = KV_TYPES[settings.kv_type]
-    total = 0
+    widest, sizes = widest_values(model), []
     for layer in range(model.n_layers - model.shared_kv_layers):
-        values = model.kv_heads[layer] * (model.head(layer) + model.value_head(layer))
-        total += values * block_bytes // block * (window if model.sliding[layer] else full)
-    return total * streams(settings)
+        heads, cells = model.kv_heads[layer], window if model.sliding[layer] else full
+        keys, values = heads * model.head(layer), heads * model.value_head(layer)
+        width = keys + (values if settings.flash else widest)
+        sizes.append(width * block_bytes // block * cells * streams(settings))
+    return sizes
 
 
 def _padded(cells: int) -> int:
     return -(-cells // _CELL_PAD) * _CELL_PAD
+
+
+def checkpoint_bytes(model: TextModel, settings: Settings) -> int:
+    """One copy of a slot's sliding layers, which the server keeps in RAM to go back to
+    (server-context.cpp, create_checkpoint)."""
+    cells = min(model.window, full_cells(settings))
+    sizes = zip(kv_by_layer(model, settings), model.sliding, strict=False)
+    sliding = sum(size for size, slides in sizes if slides)
+    return sliding * cells // (window_cells(model, settings) * streams(settings))

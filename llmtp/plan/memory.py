@@ -1,8 +1,8 @@
-"""Memory of a Gemma 4 server by part, in bytes.
+"""Memory of a Gemma 4 server by place and part, in bytes.
 
-Weights and KV are exact; compute is what was measured on CUDA, and near it elsewhere; overhead is
-a measurement of one card. Names of the llama.cpp sources that each rule mirrors stand beside it
-(read at b11434). tests/measured_memory.csv is what engines and drivers said.
+Weights, KV and compute are what the engine allocates; overhead is a measurement of one card, which
+the first start on another one replaces. Names of the llama.cpp sources that each rule mirrors stand
+beside it (read at b11434 and b10068). tests/measured_memory.csv is what engines and drivers said.
 """
 
 from __future__ import annotations
@@ -10,25 +10,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from llmtp.gguf.model import ModelFacts
-from llmtp.plan.compute import draft_compute_bytes, host_compute_bytes, main_compute_bytes
-from llmtp.plan.kv import kv_bytes
-from llmtp.plan.settings import Settings
+from llmtp.gguf.model import ModelFacts, block_of
+from llmtp.plan.compute import draft_compute, main_compute
+from llmtp.plan.kv import kv_by_layer
+from llmtp.plan.overhead import device_overhead, host_overhead, request_overhead
+from llmtp.plan.settings import Placement, Settings
 from llmtp.units import MiB
 
-#: What no line of the engine names: the driver's context and kernels, scratch of theirs. The
-#: medians of one H100 with driver 580, CUDA by b11434 and Vulkan by b10068, after a request of
-#: 1,200 tokens. Metal, ROCm and others: not seen.
-_CUDA, _CUDA_DRAFTER, _CUDA_EXPERTS = 618 * MiB, 11 * MiB, 97 * MiB
-_VULKAN, _VULKAN_QUANTISED_KV, _VULKAN_EXPERTS = 285 * MiB, 190 * MiB, 345 * MiB
-_OVERHEAD_GUESS = 256 * MiB
 #: Scratch for images: 8 times the weights, but no more than the largest that was measured, one
 #: image of 1,089 tokens in a tower of 27 layers (b11434, CPU): 641 MiB. What it really takes
 #: depends on the image; the engine's own figure is for one of 256 tokens.
 _MMPROJ_SCRATCH = 640 * MiB
-_CPU = "cpu"
-#: Server, tokenizer and chat template in RAM: guessed high for a 262,144-token vocabulary.
-_HOST_OVERHEAD_PER_TOKEN = 1200
+_INPUTS = ("token_embd.weight", "per_layer_token_embd.weight")
+_WITH_FIRST_LAYER = ("per_layer_model_proj.weight", "per_layer_proj_norm.weight")
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,74 +52,97 @@ class Parts:
         }
 
 
-def on_device(
-    main: ModelFacts, draft: ModelFacts | None, settings: Settings, backend: str
-) -> Parts:
-    """A GPU that holds all layers. Token embeddings stay in RAM; where they are also the output
-    matrix (no `output.weight`), the device has a copy (llama-model.cpp, TENSOR_DUPLICATED)."""
-    weights = main.tensor_bytes.total - _host_tensors(main)
-    return Parts(
-        weights=weights,
-        kv=kv_bytes(main.shape, settings),
-        compute=main_compute_bytes(main.shape, settings, backend),
-        draft=_draft_bytes(main, draft, settings, backend),
-        overhead=_device_overhead(main, draft, settings, backend),
+@dataclass(frozen=True, slots=True)
+class Needed:
+    """What a server takes: on the GPU, nothing where there is none, and in RAM.
+
+    `mapped_bytes` of the RAM are pages of the files, which the system may drop and read again; the
+    rest is anonymous.
+    """
+
+    device: Parts
+    host: Parts
+    mapped_bytes: int
+
+
+def needed(
+    main: ModelFacts, draft: ModelFacts | None, settings: Settings, placement: Placement
+) -> Needed:
+    """Of a main model and, where settings say so, its drafter."""
+    used = draft if settings.drafts else None
+    on_gpu, in_ram = _weights(main, placement)
+    kv_on_gpu, kv_in_ram = _kv(main, settings, placement)
+    compute = main_compute(main, settings, placement)
+    draft_on_gpu, draft_in_ram = _draft(used, main, settings, placement)
+    device = Parts()
+    if placement.has_gpu:
+        device = Parts(
+            weights=on_gpu,
+            kv=kv_on_gpu,
+            compute=compute.device,
+            draft=draft_on_gpu,
+            overhead=device_overhead(main.shape, settings, placement, compute.fuses_attention),
+        )
+    host = Parts(
+        weights=in_ram,
+        kv=kv_in_ram,
+        compute=compute.host + _output_bytes(main, settings),
+        draft=draft_in_ram,
+        overhead=host_overhead(main, used, settings, placement)
+        + request_overhead(main, used, settings, placement),
     )
+    mapped = in_ram + (used.tensor_bytes.token_embd if used else 0)
+    if not placement.has_gpu:
+        models = [main, *([used] if used else [])]
+        mapped = sum(one.tensor_bytes.total - one.repackable_bytes for one in models)
+    return Needed(device, host, mapped)
 
 
-def beside_device(main: ModelFacts, draft: ModelFacts | None, settings: Settings) -> Parts:
-    """RAM that a server uses although all layers are on a GPU."""
-    used = draft if settings.draft else None
-    draft_bytes = 0
-    if used is not None:
-        pinned = host_compute_bytes(main.shape, settings, draft=True)
-        draft_bytes = used.tensor_bytes.token_embd + pinned + _output_bytes(used, settings)
-    return Parts(
-        weights=main.tensor_bytes.token_embd + main.tensor_bytes.per_layer_token_embd,
-        compute=host_compute_bytes(main.shape, settings, draft=False)
-        + _output_bytes(main, settings),
-        draft=draft_bytes,
-        overhead=_host_overhead(main),
-    )
+def _weights(main: ModelFacts, placement: Placement) -> tuple[int, int]:
+    """On the GPU and in RAM (llama-model.cpp, load_tensors).
+
+    Token embeddings stay in RAM; where they are the output matrix too, a GPU that has the output
+    has a copy of them (TENSOR_DUPLICATED).
+    """
+    first, n_layers = placement.first_on_gpu(main.shape), main.shape.n_layers
+    on_gpu = in_ram = 0
+    for name, size in main.tensor_bytes.by_name.items():
+        layer = block_of(name)
+        if layer is None:
+            layer = 0 if name in _WITH_FIRST_LAYER else n_layers
+        stays = name in _INPUTS or ("_exps" in name and placement.cpu_experts)
+        if layer >= first and not stays:
+            on_gpu += size
+        else:
+            in_ram += size
+    if first <= n_layers and not main.tensor_bytes.output:
+        on_gpu += main.tensor_bytes.token_embd
+    return on_gpu, in_ram
 
 
-def on_host(main: ModelFacts, draft: ModelFacts | None, settings: Settings) -> Parts:
-    """Everything in RAM."""
-    return Parts(
-        weights=main.tensor_bytes.total,
-        kv=kv_bytes(main.shape, settings),
-        compute=main_compute_bytes(main.shape, settings, _CPU) + _output_bytes(main, settings),
-        draft=_draft_bytes(main, draft, settings, _CPU),
-        overhead=_host_overhead(main),
-    )
+def _kv(main: ModelFacts, settings: Settings, placement: Placement) -> tuple[int, int]:
+    """Each layer's is where the layer is (llama-kv-cache.cpp, offload)."""
+    first, sizes = placement.first_on_gpu(main.shape), kv_by_layer(main.shape, settings)
+    return sum(sizes[first:]), sum(sizes[:first])
 
 
-def _draft_bytes(
-    main: ModelFacts, draft: ModelFacts | None, settings: Settings, backend: str
-) -> int:
+def _draft(
+    draft: ModelFacts | None, main: ModelFacts, settings: Settings, placement: Placement
+) -> tuple[int, int]:
     """Weights and compute of the drafter; it has no KV of its own, it reads the target's."""
-    if draft is None or not settings.draft:
-        return 0
-    compute = draft_compute_bytes(draft.shape, main.shape, settings, backend)
-    return draft.tensor_bytes.total + compute
+    if draft is None:
+        return 0, 0
+    compute = draft_compute(draft, main, settings, placement)
+    in_ram = compute.host + _output_bytes(draft, settings)
+    weights, embeddings = draft.tensor_bytes.total, draft.tensor_bytes.token_embd
+    if placement.has_gpu:
+        return compute.device + weights, in_ram + embeddings
+    return 0, in_ram + weights
 
 
 def _output_bytes(model: ModelFacts, settings: Settings) -> int:
     """Logits of one token a slot (llama-context.cpp, output_reserve)."""
     return 4 * (model.vocabulary_size or 0) * settings.parallel
-
-
-def _device_overhead(
-    main: ModelFacts, draft: ModelFacts | None, settings: Settings, backend: str
-) -> int:
-    experts = main.shape.n_experts > 0
-    if backend == "cuda":
-        drafts = draft is not None and settings.draft
-        return _CUDA + _CUDA_DRAFTER * drafts + _CUDA_EXPERTS * experts
-    if backend == "vulkan":
-        quantised = settings.kv_type not in ("f32", "f16", "bf16")
-        return _VULKAN + _VULKAN_QUANTISED_KV * quantised + _VULKAN_EXPERTS * experts
-    return _OVERHEAD_GUESS
 
 
 def mmproj_bytes(mmproj: ModelFacts | None) -> int:
@@ -134,12 +151,3 @@ def mmproj_bytes(mmproj: ModelFacts | None) -> int:
         return 0
     weights = mmproj.tensor_bytes.total
     return weights + min(8 * weights, _MMPROJ_SCRATCH)
-
-
-def _host_tensors(main: ModelFacts) -> int:
-    tensors = main.tensor_bytes
-    return tensors.per_layer_token_embd + (tensors.token_embd if tensors.output else 0)
-
-
-def _host_overhead(main: ModelFacts) -> int:
-    return 32 * MiB + _HOST_OVERHEAD_PER_TOKEN * (main.vocabulary_size or 0)

@@ -23,7 +23,9 @@ class Usage:
 class Plan:
     """`ctx_size` is the engine's total `-c`; `n_max` 0 is MTP off; `device` None is the CPU.
 
-    `threads` None leaves the number of CPU threads to the engine.
+    `threads` None leaves the number of CPU threads to the engine. `checkpoints` are those of a
+    slot's sliding layers, of `checkpoint_bytes` each; they and the prompt cache come out of RAM
+    that is left.
     """
 
     name: str
@@ -39,11 +41,14 @@ class Plan:
     ubatch: int
     threads: int | None
     prompt_cache_bytes: int
+    checkpoints: int
+    checkpoint_bytes: int
     devices: tuple[Usage, ...]
     host: Host
     host_parts: Parts
     why: tuple[str, ...]
     ctx_is_asked: bool = False
+    mixed_batches: bool = True
     findings: tuple[Finding, ...] = ()
 
     @property
@@ -67,6 +72,8 @@ class Plan:
             "gpu_layers": self.gpu_layers,
             "threads": self.threads,
             "prompt_cache_bytes": self.prompt_cache_bytes,
+            "checkpoints": self.checkpoints,
+            "checkpoint_bytes": self.checkpoint_bytes,
             "why": list(self.why),
             "devices": [u.device.to_dict() | u.parts.to_dict() for u in self.devices],
             "host": {

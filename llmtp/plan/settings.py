@@ -4,19 +4,63 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from llmtp.gguf.shape import TextModel
+
 UBATCH = 512
+ALL_LAYERS = 1 << 16
+CPU_BACKEND = "cpu"
+_CUDA_CODE = {"cuda", "rocm"}
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """Total context, slots, KV type, tokens a ubatch, and whether the drafter is loaded.
+    """Total context, slots, KV type, tokens a ubatch, and tokens to draft (0: no drafter).
 
-    With `unified` KV all slots share one cache of the whole context.
+    With `unified` KV all slots share one cache of the whole context. `flash` is flash attention.
     """
 
     ctx_size: int
     parallel: int = 1
     kv_type: str = "f16"
-    draft: bool = True
+    n_max: int = 0
     ubatch: int = UBATCH
     unified: bool = False
+    flash: bool = True
+
+    @property
+    def drafts(self) -> bool:
+        return self.n_max > 0
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """What is on a GPU: the last `gpu_layers` of layers and output, as `--gpu-layers` counts.
+
+    With `cpu_experts` the experts of all layers stay in RAM. A drafter is on the GPU as a whole.
+    `mixed_batches` is what the build can do: b11434 prepares batches of tokens and images, b10068
+    does not, and that changes what it computes in.
+    """
+
+    backend: str = CPU_BACKEND
+    gpu_layers: int = ALL_LAYERS
+    cpu_experts: bool = False
+    mixed_batches: bool = True
+
+    @property
+    def has_gpu(self) -> bool:
+        return self.backend != CPU_BACKEND
+
+    @property
+    def is_cuda(self) -> bool:
+        """Of the code in ggml-cuda, which ROCm builds too (there: not seen)."""
+        return self.backend in _CUDA_CODE
+
+    def first_on_gpu(self, model: TextModel) -> int:
+        """The first layer there; `n_layers` is the output (llama-model.cpp, i_gpu_start)."""
+        on_gpu = self.gpu_layers if self.has_gpu else 0
+        return max(model.n_layers + 1 - on_gpu, 0)
+
+    def lends(self, model: TextModel) -> bool:
+        """Does a GPU borrow matrices from RAM? Layers or experts are there."""
+        partial = self.first_on_gpu(model) > 0 or (self.cpu_experts and model.n_experts > 0)
+        return self.has_gpu and partial

@@ -90,8 +90,13 @@ def _verdict(plan: Plan, places: Sequence[_Place]) -> Text:
 def _reasons(prepared: Prepared, *, verbose: bool) -> Iterator[str]:
     plan = prepared.plan
     yield from plan.why
-    if plan.prompt_cache_bytes:
-        yield f"up to {format_bytes(plan.prompt_cache_bytes)} of the RAM that is left keep prompts"
+    kept = plan.checkpoints * plan.checkpoint_bytes * plan.parallel + plan.prompt_cache_bytes
+    if kept:
+        each = format_bytes(plan.checkpoint_bytes)
+        yield (
+            f"up to {format_bytes(kept)} of the RAM that is left keep prompts: "
+            f"{plan.checkpoints} checkpoints of {each} a slot, and whole ones"
+        )
     if prepared.download_bytes:
         yield f"{format_bytes(prepared.download_bytes)} to download"
     learned = plan.device.learned if plan.device else None

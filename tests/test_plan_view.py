@@ -1,0 +1,62 @@
+"""What `plan` shows a person: verdict, bar, table, and where each number comes from."""
+
+from __future__ import annotations
+
+from harness import Cli
+from hypothesis import given
+from hypothesis import strategies as st
+
+from llmtp.cli.render.bars import stacked
+
+GLYPHS = "█▓▒░▚╱"
+
+
+@given(
+    st.lists(st.integers(0, 1 << 40), min_size=6, max_size=6),
+    st.integers(0, 1 << 41),
+    st.integers(6, 200),
+)
+def test_a_bar_is_full_and_shows_every_part(sizes: list[int], total: int, width: int) -> None:
+    cells = stacked(sizes, GLYPHS, total, width)
+    assert [glyph for glyph, _ in cells] == [*GLYPHS, "·"]
+    assert sum(count for _, count in cells) == width
+    for size, (_, count) in zip(sizes, cells, strict=False):
+        assert (count > 0) == (size > 0)
+
+
+def test_a_bar_is_as_long_as_its_parts() -> None:
+    half = stacked([30, 20, 0, 0, 0, 0], GLYPHS, 100, 10)
+    assert half == [("█", 3), ("▓", 2), ("▒", 0), ("░", 0), ("▚", 0), ("╱", 0), ("·", 5)]
+
+
+def test_the_verdict_comes_first_and_every_row_says_its_source(cli: Cli) -> None:
+    lines = cli("plan", "demo").stdout.splitlines()
+    assert lines[0].startswith("demo: F32, context 8,192, n-max 3")
+    assert lines[1].startswith("fits: ")
+    assert lines[1].endswith("to spare")
+    bar = next(line for line in lines if "█" in line)
+    assert bar.split()[0] == "RAM"
+    rows = {line[2:10].strip(): line for line in lines if line[:1] in GLYPHS and line[1:2] == " "}
+    assert list(rows) == ["weights", "KV cache", "compute", "drafter", "overhead"]
+    assert rows["weights"].rstrip().endswith("header")
+    assert "b10068" in rows["compute"]
+
+
+def test_in_a_narrow_terminal_sources_stand_below(cli: Cli) -> None:
+    args = ("plan", "demo", "--vram", "1GiB,2GiB")
+    wide = cli(*args, env={"COLUMNS": "140"}).stdout
+    narrow = cli(*args, env={"COLUMNS": "60"}).stdout
+    assert "weights: header" not in wide
+    assert "weights: header" in narrow
+    tables = [line for line in narrow.splitlines() if not line.startswith(("•", "llmtp run"))]
+    assert max(map(len, tables)) <= 60
+    assert "\x1b" not in narrow
+
+
+def test_the_place_with_the_layers_is_the_one_that_is_judged(cli: Cli) -> None:
+    shown = cli("plan", "demo", "--vram", "1GiB,2GiB", "--backend", "vulkan").stdout
+    assert "of 2.00 GiB in imagined card 1" in shown.splitlines()[1]
+    data = cli("plan", "demo", "--vram", "1GiB,2GiB", "--backend", "vulkan", "--json").json["data"]
+    assert set(data["sources"]) == {"weights", "kv", "compute", "draft", "mmproj", "overhead",
+                                    "free"}  # fmt: skip
+    assert data["checkpoints"] == 32
