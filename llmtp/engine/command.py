@@ -66,6 +66,7 @@ _UNPLANNED = (
 _OPTIONAL = (
     "--cache-ram",
     "--cors-origins",
+    "--ctx-checkpoints",
     "--fit",
     "--no-cors-credentials",
     "--spec-draft-device",
@@ -177,6 +178,7 @@ def _options(plan: Plan, serving: Serving) -> list[tuple[str, ...]]:
         ("--cache-type-v", plan.kv_type),
         ("--ubatch-size", str(plan.ubatch)),
         ("--cache-ram", str(plan.prompt_cache_bytes // MiB)),
+        ("--ctx-checkpoints", str(plan.checkpoints)),
         ("--device", device),
         ("--gpu-layers", str(plan.gpu_layers)),
         ("--fit", "off"),
