@@ -22,6 +22,7 @@ from llmtp.text import clean
 
 TOKENS = "tokenizer.ggml.tokens"
 _MAX_LAYERS = 1024
+_MAX_EXPERTS, _MAX_EXPERTS_USED = 1024, 128
 _REPACKED, _REPACKED_ROWS = {"Q4_0", "Q4_K", "IQ4_NL", "MXFP4"}, 8
 _PROJECTION = "mm.input_projection.weight"
 
@@ -95,8 +96,8 @@ def _text_model(keys: _Keys, arch: str) -> TextModel:
         window=keys.count("attention.sliding_window"),
         shared_kv_layers=keys.count("attention.shared_kv_layers", low=0, high=n_layers, default=0),
         per_layer_width=keys.count("embedding_length_per_layer_input", low=0, default=0),
-        n_experts=keys.count("expert_count", low=0, default=0),
-        n_experts_used=keys.count("expert_used_count", low=0, default=0),
+        n_experts=keys.count("expert_count", low=0, high=_MAX_EXPERTS, default=0),
+        n_experts_used=keys.count("expert_used_count", low=0, high=_MAX_EXPERTS_USED, default=0),
         expert_feed_forward=max(keys.per_layer("expert_feed_forward_length", n_layers, default=0)),
         context_train=keys.count("context_length"),
         rope_base=keys.real("rope.freq_base"),

@@ -16,13 +16,15 @@ Place = Literal["device", "host"]
 
 #: Copies of weights in an order that a CPU's own instructions want.
 _COPIES = {"CPU_REPACK", "AMX"}
-_BUFFER = re.compile(r"(\w+): +(\S+) +(model|KV|output|compute) buffer size = +([\d.]+) MiB")
+_NAMES_A_BUFFER = " buffer size = "
+_BUFFER = re.compile(r": +(\S{1,80}) +(model|KV|output|compute) buffer size = +(\d{1,9}\.\d\d) MiB")
 _PARTS: Mapping[str, Part] = {
     "model": "weights", "KV": "kv", "output": "output", "compute": "compute",
 }  # fmt: skip
 _DRAFT_BEGINS = re.compile(r"loading draft model|arch +(?:str )?= gemma4-assistant")
 _ON_HOST = re.compile(r"CPU|AMX|\w+_Host")
 _MiB = 1 << 20
+_MOST_BUFFERS = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,11 +39,13 @@ class Allocations:
 
         A compute buffer is reserved several times, and only the last one stays.
         """
-        found = _BUFFER.search(line)
+        found = _BUFFER.search(line) if _NAMES_A_BUFFER in line else None
         if found is None:
             return replace(self, owner="draft") if _DRAFT_BEGINS.search(line) else self
-        _, name, what, mib = found.groups()
+        name, what, mib = found.groups()
         key = (self.owner, _PARTS[what], name)
+        if key not in self.buffers and len(self.buffers) >= _MOST_BUFFERS:
+            return self
         before = 0 if what == "compute" else self.buffers.get(key, 0)
         return replace(self, buffers={**self.buffers, key: before + round(float(mib) * _MiB)})
 

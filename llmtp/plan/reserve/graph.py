@@ -105,7 +105,7 @@ class Graph:
         key = full_name, on, layer if of_layer or layer < 0 else self.own.n_layers
         if key not in self._weights:
             borrowed = on == CPU and self.placement.has_gpu and layer >= 0
-            n_bytes = self._weight_bytes[full_name] if borrowed else 0
+            n_bytes = self._weight_bytes.get(full_name, 0) if borrowed else 0
             self._weights[key] = Tensor("none", shape, n_bytes=n_bytes, on=on, is_weight=True)
         return self._weights[key]
 
