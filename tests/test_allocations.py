@@ -82,7 +82,7 @@ def test_only_verbose_shows_it_to_a_person(cli: Cli) -> None:
     lines = verbose.stderr.splitlines()
     start = next(i for i, line in enumerate(lines) if "planned" in line)
     assert [line.split()[0] for line in lines[start + 1 : start + 7]] == [
-        "weights", "kv", "compute", "draft", "overhead", "total",
+        "weights", "KV", "compute", "drafter", "overhead", "total",
     ]  # fmt: skip
     assert verbose.stdout == quiet.stdout
 

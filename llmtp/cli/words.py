@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from llmtp.plan.result import Plan
 
 
+_PARTS = {"weights": "weights", "kv": "KV cache", "compute": "compute", "draft": "drafter"}
+
+
 def summary(plan: Plan) -> str:
     """What will run, in one line."""
     place = plan.device.name if plan.device else "the CPU"
@@ -109,7 +112,9 @@ def describe(event: Event, *, verbose: bool = False) -> str | None:
 
 def _memory_lines(fields: dict[str, Any]) -> str:
     """Planned and real memory, a line a part, in MiB."""
-    rows = [(one["part"], one["planned_bytes"], one["engine_bytes"]) for one in fields["parts"]]
+    rows = [
+        (_PARTS[one["part"]], one["planned_bytes"], one["engine_bytes"]) for one in fields["parts"]
+    ]
     rows.append(("overhead", fields["overhead_planned_bytes"], fields["overhead_bytes"]))
     rows.append(("total", fields["planned_bytes"], fields["taken_bytes"]))
     lines = [f"{'memory, MiB':11}  {'planned':>10}  {'real':>10}"]
