@@ -48,6 +48,7 @@ class Prepared:
             "argv": list(self.command.argv),
             "env": dict(self.command.env),
             "sources": part_sources(self.plan),
+            "is_published": self.plan.main.is_published,
             "download_bytes": self.download_bytes,
             "alternatives": [alternative.to_dict() for alternative in self.alternatives],
         }
@@ -107,7 +108,7 @@ def prepare(
     except LlmtpError as error:
         if not survey:
             raise
-        chosen = select_published(asked, wishes, look.machine(), error)
+        chosen = select_published(asked, wishes, look.machine, error)
     checked = _judged(chosen.reference)
     download_bytes = 0
     if chosen.reference.main.is_published:

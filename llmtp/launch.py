@@ -18,6 +18,7 @@ from llmtp.metrics.allocations import Allocations
 from llmtp.metrics.comparison import Comparison, compare
 from llmtp.metrics.counters import LogTally
 from llmtp.metrics.sampler import Meters, Sample, Sampler
+from llmtp.plan.overhead import overhead_kind
 from llmtp.plan.result import Plan
 from llmtp.server.answer import Answer, stream_answer
 from llmtp.server.proof import Proof
@@ -136,8 +137,9 @@ def launch(prepared: Prepared, serving: Serving, view: View) -> Iterator[Running
             try:
                 yield Running(session, tally)
             finally:
-                # The driver's share grows a little with longer requests.
-                if proof and session.process.returncode is None:
+                # Some of the driver's share only comes with a request, and grows with longer ones.
+                asked = proof is not None or tally.now.requests > 0
+                if asked and session.process.returncode is None:
                     _learn(plan, _compare(session, tally.allocations))
     finally:
         view.event(Event("stopped", {"uptime_s": round(session.uptime_s, 3)}))
@@ -185,17 +187,13 @@ def _compare(session: Session, said: Allocations) -> Comparison:
 
 
 def _learn(plan: Plan, comparison: Comparison) -> None:
-    """Keep the driver's share for the next plan on that device, where it was told."""
-    device, overhead = plan.device, comparison.overhead_bytes
-    if device is None or overhead is None or comparison.taken_bytes is None:
+    """Keep the driver's share for the next plan of that kind on that device, where it is told."""
+    device, overhead, taken = plan.device, comparison.overhead_bytes, comparison.taken_bytes
+    if device is None or overhead is None or taken is None:
         return
-    if overhead < 0 or not learned.is_credible(overhead):
-        return
-    known = device.learned.extra_overhead_bytes if device.learned else 0
-    extra = overhead - (comparison.planned.overhead - known)
-    at = time.strftime("%Y-%m-%d")
-    taught = Learned(extra, comparison.planned.total, comparison.taken_bytes, at)
-    learned.remember(device.name, device.backend, taught)
+    kind = overhead_kind(plan.main.shape, plan.kv_type, drafts=plan.mtp)
+    taught = Learned(overhead, comparison.planned.total, taken, time.strftime("%Y-%m-%d"))
+    learned.remember(device.name, device.backend, kind, taught)
 
 
 def _device_meter(plan: Plan) -> Callable[[], int | None]:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 from pathlib import Path
+from typing import Any
 
 import platformdirs
 
@@ -69,6 +71,15 @@ def write_cache(path: Path, text: str) -> None:
     except OSError:
         with contextlib.suppress(OSError):
             part.unlink(missing_ok=True)
+
+
+def read_cache(path: Path) -> dict[str, Any]:
+    """The JSON object in a file of the cache; one that cannot be read is as good as none."""
+    try:
+        known = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return known if isinstance(known, dict) else {}
 
 
 def private_dir(path: Path) -> Path:

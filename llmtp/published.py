@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from llmtp.yamlfile import YamlFile
 
-_MOST, _MOST_LAYERS = 1 << 24, 1024
+_MOST, _MOST_LAYERS, _MOST_EXPERTS, _MOST_EXPERTS_USED = 1 << 24, 1024, 1024, 32
 _NEEDED = ("width", "layers", "full_every", "heads", "kv_heads", "kv_heads_full", "feed_forward",
            "window", "context", "draft_width", "draft_heads", "draft_feed_forward")  # fmt: skip
 _OPTIONAL = ("shared_kv", "per_layer", "experts", "experts_used", "expert_feed_forward")
@@ -64,6 +65,32 @@ def read_shape(file: YamlFile) -> PublishedShape | None:
         shared_wide=section.flag("shared_wide"),
         full_values=section.flag("full_values"),
     )
-    if not shape.shared_kv < shape.layers <= _MOST_LAYERS:
-        raise section.wrong("layers", f"is {shape.layers}", f"above shared_kv, to {_MOST_LAYERS}")
+    for name, is_possible, expected in _rules(shape):
+        if not is_possible:
+            raise section.wrong(name, f"is {getattr(shape, name)}", expected)
     return shape
+
+
+def _rules(shape: PublishedShape) -> Iterator[tuple[str, bool, str]]:
+    """What llama.cpp wants of a shape: the layers that keep a cache end in a full one."""
+    kept = shape.layers - shape.shared_kv
+    every, kv_heads = shape.full_every, (shape.kv_heads, shape.kv_heads_full)
+    yield "full_every", every > 1, "2 or more"
+    yield (
+        "layers",
+        shape.layers <= _MOST_LAYERS and shape.layers % every == 0,
+        (f"a multiple of full_every, up to {_MOST_LAYERS}"),
+    )
+    yield (
+        "shared_kv",
+        kept > 0 and kept % every == 0,
+        "less than layers by a multiple of full_every",
+    )
+    for name in ("heads", "draft_heads"):
+        divides = all(getattr(shape, name) % heads == 0 for heads in kv_heads)
+        yield name, divides, "a multiple of kv_heads and of kv_heads_full"
+    yield "experts", shape.experts <= _MOST_EXPERTS, f"up to {_MOST_EXPERTS}"
+    if shape.experts:
+        most = min(shape.experts, _MOST_EXPERTS_USED)
+        yield "experts_used", 0 < shape.experts_used <= most, f"1 to {most}"
+        yield "expert_feed_forward", shape.expert_feed_forward > 0, "1 or more"

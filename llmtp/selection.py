@@ -131,7 +131,7 @@ def select(
 
 
 def select_published(
-    asked: Asked, wishes: Wishes, machine: Machine, error: LlmtpError
+    asked: Asked, wishes: Wishes, look: Callable[[], Machine], error: LlmtpError
 ) -> Selection:
     """Choose among the quants of a profile by what its makers published: good for a plan only.
 
@@ -140,7 +140,7 @@ def select_published(
     published = published_catalogue(asked, error)
     if published is None:
         raise error
-    tried = list(_try(published, published.offers(), wishes, machine, every=True))
+    tried = list(_try(published, published.offers(), wishes, look(), every=True))
     best = _best(tried)
     alternatives = _alternatives(tried, best.offer)
     here = Catalogue(asked, offline=True)
@@ -211,7 +211,7 @@ def _try(
 def _plan(catalogue: Pairs, offer: Offer, wishes: Wishes, machine: Machine, room: int) -> Tried:
     if offer.file_bytes > room:
         error = DoesNotFitError(
-            f"it has {format_bytes(offer.file_bytes)}, this machine {format_bytes(room)}",
+            f"it has {format_bytes(offer.file_bytes)}, and all memory is {format_bytes(room)}",
             fix="use a smaller quant",
         )
         return Tried(offer, None, None, error)
@@ -247,9 +247,11 @@ def _best(tried: list[Tried]) -> Tried:
     fitting = [one for one in tried if one.grade is not None]
     if fitting:
         return min(fitting, key=lambda one: one.grade)  # type: ignore[arg-type,return-value]
-    errors = [one.error for one in tried if one.error]
-    tight = [error for error in errors if isinstance(error, DoesNotFitError)]
-    raise (tight or errors)[-1]
+    tight = [one for one in tried if isinstance(one.error, DoesNotFitError)]
+    if tight:
+        smallest = min(tight, key=lambda one: one.offer.file_bytes)
+        raise smallest.error  # type: ignore[misc]
+    raise [one.error for one in tried if one.error][-1]
 
 
 def _reference(best: Tried) -> Reference:

@@ -45,6 +45,10 @@ DEVICES = """Available devices:
   CUDA0: NVIDIA Imaginary 4090 (24564 MiB, 24000 MiB free)
   BLAS: OpenBLAS (0 MiB, 0 MiB free)
 """
+TWINS = """Available devices:
+  CUDA0: NVIDIA Twin (24564 MiB, 2000 MiB free)
+  CUDA1: NVIDIA Twin (24564 MiB, 24000 MiB free)
+"""
 MODE = os.environ.get("FAKE_ENGINE", "ok")
 TIMINGS: dict[str, dict[str, int]] = {
     "never-drafts": {"predicted_n": 18},
@@ -119,7 +123,8 @@ def main() -> int:
         sys.stdout.write(HELP.replace(",draft-mtp", "") if MODE == "no-mtp" else HELP)
         return 0
     if "--list-devices" in argv:
-        sys.stdout.write(DEVICES if MODE == "gpu" else "Available devices:\n")
+        listed = {"gpu": DEVICES, "twins": TWINS}
+        sys.stdout.write(listed.get(MODE, "Available devices:\n"))
         return 0
     if MODE == "no-gemma4":
         say("E error loading model: unknown model architecture: 'gemma4-assistant'")

@@ -93,24 +93,31 @@ def test_what_a_start_taught_is_used_by_the_next_plan(cli: Cli, tmp_path: Path) 
     args = ("plan", "demo", "--engine", fake_engine(tmp_path))
     (before,) = cli(*args, "--json", env=env).json["data"]["devices"]
     name = "cuda: NVIDIA Imaginary 4090"
-    taught = {"extra_overhead_bytes": -100 * MiB, "planned_bytes": 700 * MiB,
-              "taken_bytes": 600 * MiB, "at": "2026-11-25"}  # fmt: skip
+    taught = GOOD | {"overhead_bytes": before["overhead_bytes"] - 100 * MiB,
+                     "planned_bytes": 700 * MiB, "taken_bytes": 600 * MiB}  # fmt: skip
     file = tmp_path / "cache" / "llmtp" / "devices.json"
-    file.write_text(json.dumps({name: taught}))
+    file.write_text(json.dumps({name: {"drafter": taught}}))
     after = cli(*args, "--json", env=env).json["data"]
     assert after["devices"][0]["overhead_bytes"] == before["overhead_bytes"] - 100 * MiB
     assert after["sources"]["overhead"] == "measured here on 2026-11-25"
+    other = cli(*args, "--draft", "off", "--json", env=env).json["data"]
+    assert "H100" in other["sources"]["overhead"], "another kind of start"
     shown = cli(*args, "-v", env=env).stdout
     assert "took 600.0 MiB where 700.0 were planned" in shown
 
 
+GOOD = {"overhead_bytes": 600 * MiB, "planned_bytes": 1, "taken_bytes": 1, "at": "2026-11-25"}
+BAD = ["7", '"1"', "[]", "null", json.dumps(GOOD | {"overhead_bytes": 1 << 40}),
+       json.dumps(GOOD | {"overhead_bytes": -1}), json.dumps(GOOD | {"taken_bytes": 10**23}),
+       json.dumps(GOOD | {"at": "\x1b[31m2026"}), json.dumps(GOOD | {"more": 1})]  # fmt: skip
+
+
 @pytest.mark.parametrize(
     "record",
-    ["", "[]", "{", '{"cuda: NVIDIA Imaginary 4090": 7}',
-     '{"cuda: NVIDIA Imaginary 4090": {"extra_overhead_bytes": "1"}}',
-     '{"cuda: NVIDIA Imaginary 4090": {"extra_overhead_bytes": 99999999999, "planned_bytes": 1, '
-     '"taken_bytes": 1, "at": "2026-11-25"}}'],
-)  # fmt: skip
+    ["", "[]", "{", "[" * 100_000, '{"cuda: NVIDIA Imaginary 4090": 7}']
+    + [f'{{"cuda: NVIDIA Imaginary 4090": {{"drafter": {bad}}}}}' for bad in BAD],
+    ids=range(5 + len(BAD)),
+)
 def test_a_record_that_cannot_be_used_is_none(cli: Cli, tmp_path: Path, record: str) -> None:
     env = {"XDG_CACHE_HOME": str(tmp_path / "cache"), "FAKE_ENGINE": "gpu"}
     file = tmp_path / "cache" / "llmtp" / "devices.json"
@@ -119,3 +126,16 @@ def test_a_record_that_cannot_be_used_is_none(cli: Cli, tmp_path: Path, record: 
     result = cli("plan", "demo", "--engine", fake_engine(tmp_path), "--json", env=env)
     assert result.code == 0, result.stdout
     assert "H100" in result.json["data"]["sources"]["overhead"]
+
+
+def test_a_share_that_another_program_made_small_is_not_believed_whole(
+    cli: Cli, tmp_path: Path
+) -> None:
+    env = {"XDG_CACHE_HOME": str(tmp_path / "cache"), "FAKE_ENGINE": "gpu"}
+    args = ("plan", "demo", "--engine", fake_engine(tmp_path), "--json")
+    (before,) = cli(*args, env=env).json["data"]["devices"]
+    file = tmp_path / "cache" / "llmtp" / "devices.json"
+    record = {"drafter": GOOD | {"overhead_bytes": 1 * MiB}}
+    file.write_text(json.dumps({"cuda: NVIDIA Imaginary 4090": record}))
+    (after,) = cli(*args, env=env).json["data"]["devices"]
+    assert after["overhead_bytes"] == before["overhead_bytes"] // 2

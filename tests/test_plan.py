@@ -176,3 +176,19 @@ def test_slots_share_what_keeps_prompts(demo: Path) -> None:
     assert four.checkpoints < one.checkpoints
     kept = four.prompt_cache_bytes + four.checkpoints * four.checkpoint_bytes * 4
     assert four.host_parts.total + kept + GiB <= 12 * GiB
+
+
+def test_where_nothing_slides_there_is_nothing_to_go_back_to(demo: Path) -> None:
+    ref = real_size(demo)
+    full = replace(ref.main, text=replace(ref.main.shape, sliding=(False,) * 48))
+    plan = make_plan(replace(ref, main=full, draft=None), machine(60000), Wishes())
+    assert plan.checkpoint_bytes == 0
+
+
+def test_a_way_out_is_one_that_may_be_taken(demo: Path) -> None:
+    """With --n-max asked for, --draft off is refused; so --n-max off is the way."""
+    for wishes, way in ((Wishes(strict=True, n_max=3), "--n-max off"),
+                        (Wishes(strict=True), "--draft off")):  # fmt: skip
+        with pytest.raises(DoesNotFitError) as caught:
+            make_plan(real_size(demo), machine(8700), replace(wishes, ctx=8192))
+        assert way in (caught.value.findings[0].fix or "")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from harness import Cli
+from pathlib import Path
+
+from harness import Cli, fake_engine
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -51,6 +53,13 @@ def test_in_a_narrow_terminal_sources_stand_below(cli: Cli) -> None:
     tables = [line for line in narrow.splitlines() if not line.startswith(("•", "llmtp run"))]
     assert max(map(len, tables)) <= 60
     assert "\x1b" not in narrow
+
+
+def test_of_two_cards_of_one_name_the_used_one_is_judged(cli: Cli, tmp_path: Path) -> None:
+    env = {"FAKE_ENGINE": "twins"}
+    shown = cli("plan", "demo", "--engine", fake_engine(tmp_path), env=env).stdout.splitlines()
+    assert "of 23.44 GiB in NVIDIA Twin (CUDA1)" in shown[1]
+    assert any(line.startswith("NVIDIA Twin (CUDA1)  ") for line in shown[2:6])
 
 
 def test_the_place_with_the_layers_is_the_one_that_is_judged(cli: Cli) -> None:

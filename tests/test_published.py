@@ -14,6 +14,7 @@ from llmtp.gguf.files import open_model
 from llmtp.gguf.weights import estimate_tensor_bytes
 from llmtp.hub.published import TOKENS, PublishedCatalogue
 from llmtp.hub.reference import Asked, Reference
+from llmtp.paths import shipped_profiles
 from llmtp.plan.kv import kv_bytes
 from llmtp.plan.settings import Settings
 from llmtp.profiles import load_profile
@@ -141,3 +142,44 @@ def test_a_quant_that_nobody_offers_is_none(cli: Cli) -> None:
     result = cli("plan", "gemma-4-12b", "--quant", "Q2_K", "--offline", "--json")
     assert result.code == 8
     assert result.json["findings"][0]["rule"] in ("quant-not-found", "not-on-disk")
+
+
+BROKEN = {
+    "full_every": "full_every: 1",
+    "layers": "layers: 50",
+    "shared_kv": "shared_kv: 47",
+    "heads": "heads: 12",
+    "width": "width: 0",
+    "window": "window: wide",
+    "experts_used": "experts: 8\n  expert_feed_forward: 64",
+    "expert_feed_forward": "experts: 8\n  experts_used: 2",
+    "experts": "experts: 5000",
+    "wide": "wide: 1",
+}
+
+
+@pytest.mark.parametrize(("field", "line"), BROKEN.items(), ids=BROKEN)
+def test_an_impossible_shape_is_named_with_its_line(cli: Cli, field: str, line: str) -> None:
+    text = (shipped_profiles() / "gemma-4-12b.yaml").read_text(encoding="utf-8")
+    assert "  window: 1024\n" in text
+    key = line.split(":")[0]
+    kept = [row for row in text.splitlines() if not row.startswith(f"  {key}:")]
+    kept.insert(kept.index("shape:") + 1, f"  {line}")
+    path = cli.home / ".config" / "llmtp" / "profiles" / "mine.yaml"
+    path.parent.mkdir(parents=True)
+    path.write_text("\n".join(kept) + "\n", encoding="utf-8")
+    result = cli("plan", "mine", "--offline", "--json")
+    assert result.code == 2, result.stdout
+    message = result.json["findings"][0]["message"]
+    assert f"shape.{field}" in message
+    assert "mine.yaml:" in message
+
+
+def test_what_cannot_be_planned_says_so(cli: Cli) -> None:
+    result = cli("plan", "gemma-4-e2b", "--offline", "--quant", "F16", "--json")
+    assert result.code == 8
+    assert "cannot be planned without its header" in result.json["findings"][0]["message"]
+
+
+def test_an_engine_that_is_missing_hides_no_other_error(cli: Cli) -> None:
+    assert cli("plan", "nope", "--engine", "/nonexistent", "--json").code == 8

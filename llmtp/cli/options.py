@@ -26,6 +26,9 @@ JsonOpt = Annotated[bool, typer.Option("--json", help="Print JSON on stdout, and
 VerboseOpt = Annotated[
     bool, typer.Option("-v", "--verbose", help="Also compare planned and real memory.")
 ]
+LastStartOpt = Annotated[
+    bool, typer.Option("-v", "--verbose", help="Also tell what the last such start took.")
+]
 DraftOpt = Annotated[
     str,
     typer.Option(

@@ -14,6 +14,7 @@ from llmtp.cli.options import (
     JsonOpt,
     KvType,
     KvTypeOpt,
+    LastStartOpt,
     MarginOpt,
     MmprojOpt,
     ModelArg,
@@ -22,7 +23,6 @@ from llmtp.cli.options import (
     ParallelOpt,
     QuantOpt,
     StrictOpt,
-    VerboseOpt,
 )
 
 VramOpt = Annotated[
@@ -55,7 +55,7 @@ def command(
     vram: VramOpt = None,
     backend: BackendOpt = None,
     offline: OfflineOpt = False,
-    _verbose: VerboseOpt = False,
+    _verbose: LastStartOpt = False,
     _json: JsonOpt = False,
 ) -> None:
     """Show memory by part, context, n-max and the command, without starting anything."""

@@ -152,13 +152,8 @@ def _known(key: str, stamp: list[int | str]) -> Build | None:
     return None
 
 
-def _load_cache() -> dict[str, dict[str, Any]]:
-    """What was learned before; a file that cannot be read is as good as none."""
-    try:
-        known = json.loads(_cache_file().read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return known if isinstance(known, dict) else {}
+def _load_cache() -> dict[str, Any]:
+    return paths.read_cache(_cache_file())
 
 
 def _remember(key: str, facts: dict[str, object]) -> None:

@@ -22,7 +22,7 @@ from llmtp.text import clean
 
 TOKENS = "tokenizer.ggml.tokens"
 _MAX_LAYERS = 1024
-_MAX_EXPERTS, _MAX_EXPERTS_USED = 1024, 128
+_MAX_EXPERTS, _MAX_EXPERTS_USED = 1024, 32
 _REPACKED, _REPACKED_ROWS = {"Q4_0", "Q4_K", "IQ4_NL", "MXFP4"}, 8
 _PROJECTION = "mm.input_projection.weight"
 
@@ -82,6 +82,7 @@ def _target_width(
 def _text_model(keys: _Keys, arch: str) -> TextModel:
     keys.prefix = arch + "."
     n_layers = keys.count("block_count", high=_MAX_LAYERS)
+    n_experts = keys.count("expert_count", low=0, high=_MAX_EXPERTS, default=0)
     return TextModel(
         n_layers=n_layers,
         width=keys.count("embedding_length"),
@@ -96,8 +97,9 @@ def _text_model(keys: _Keys, arch: str) -> TextModel:
         window=keys.count("attention.sliding_window"),
         shared_kv_layers=keys.count("attention.shared_kv_layers", low=0, high=n_layers, default=0),
         per_layer_width=keys.count("embedding_length_per_layer_input", low=0, default=0),
-        n_experts=keys.count("expert_count", low=0, high=_MAX_EXPERTS, default=0),
-        n_experts_used=keys.count("expert_used_count", low=0, high=_MAX_EXPERTS_USED, default=0),
+        n_experts=n_experts,
+        n_experts_used=n_experts
+        and keys.count("expert_used_count", high=min(n_experts, _MAX_EXPERTS_USED)),
         expert_feed_forward=max(keys.per_layer("expert_feed_forward_length", n_layers, default=0)),
         context_train=keys.count("context_length"),
         rope_base=keys.real("rope.freq_base"),

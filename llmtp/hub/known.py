@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +24,11 @@ _SCHEMA = 4
 def recall(place: str, identity: str, path: Path) -> ModelFacts | None:
     """The facts of that content, as those of `path`."""
     try:
-        record = json.loads(_file(place).read_text(encoding="utf-8"))
+        record = paths.read_cache(_file(place))
         if [record["version"], record["identity"]] != [_version(), identity]:
             return None
         return replace(_unpack(record["facts"]), path=path)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError):
         return None
 
 
@@ -60,7 +60,7 @@ def _unpack(fields: dict[str, Any]) -> ModelFacts:
             "kind": Kind(fields["kind"]),
             "names": tuple(fields["names"]),
             "tensor_bytes": TensorBytes(_sizes(fields["tensor_bytes"]["by_name"])),
-            "text": None if text is None else TextModel(**_tuples(text)),
+            "text": None if text is None else _sound(TextModel(**_tuples(text))),
             "faults": tuple(TensorFault(**fault) for fault in fields["faults"]),
         }
     )
@@ -68,6 +68,18 @@ def _unpack(fields: dict[str, Any]) -> ModelFacts:
 
 def _tuples(fields: dict[str, Any]) -> dict[str, Any]:
     return {name: tuple(v) if isinstance(v, list) else v for name, v in fields.items()}
+
+
+def _sound(text: TextModel) -> TextModel:
+    """Numbers where they belong, and one a layer where there is one a layer."""
+    for field in fields(TextModel):
+        value = getattr(text, field.name)
+        many = value if isinstance(value, tuple) else (value,)
+        if isinstance(value, tuple) and len(value) != text.n_layers:
+            raise ValueError(f"{field.name} has not one value a layer")
+        if any(not isinstance(one, int | float | None) for one in many):
+            raise ValueError(f"{field.name} is no number")
+    return text
 
 
 def _sizes(by_name: dict[str, Any]) -> dict[str, int]:

@@ -25,7 +25,7 @@ from llmtp.published import PublishedShape
 from llmtp.text import clean
 
 #: Why a header may not be had although nothing is wrong with what was asked for.
-_OUT_OF_REACH = {"not-on-disk", "offline", "hub-unreachable", "proxy", "stalled"}
+_OUT_OF_REACH = {"not-on-disk", "offline", "hub-unreachable"}
 TOKENS = 262_144
 _HEAD_SLIDING, _HEAD_FULL = 256, 512
 _DRAFT_LAYERS = 4
@@ -77,9 +77,9 @@ class PublishedCatalogue:
                     yield Offer(label, Repository(source.repository, "", files, ""), name,
                                 source.qat)  # fmt: skip
         if not seen:
-            quant = clean(self.asked.quant or "", 60)
+            quant = clean(self.asked.quant or "no quant", 60)
             raise NotFoundError(
-                f"{quant or 'no quant'} of {self.profile.name} can be planned without a header",
+                f"{quant} of {self.profile.name} cannot be planned without its header",
                 rule="quant-not-found",
                 fix="leave out --quant, or type it again where there is a network",
             )
@@ -99,7 +99,9 @@ class PublishedCatalogue:
             f"no header was read: {self.why}",
             expected="the header of each file",
             observed="the published shape, and sizes of files that are estimates",
-            fix="type it again where there is a network, without --offline",
+            fix="type it again without --offline (or unset HF_HUB_OFFLINE)"
+            if self.asked.offline
+            else "type it again when the Hub can be reached",
         )
         return Reference(self.profile.name, main, draft, self.profile, findings=(finding,))
 
@@ -111,13 +113,13 @@ class PublishedCatalogue:
         bits = _bits(tag, qat=qat)
         if bits is None:
             raise ValueError(f"nobody estimated {tag}")
-        shape = _main(self.shape)
+        shape = _main_shape(self.shape)
         tensors = estimate_tensor_bytes(shape, TOKENS, *bits, full_values=self.shape.full_values)
         return _facts(path, Kind.MAIN, MAIN, shape, _QAT_QUANT if qat else tag, tensors)
 
     def _draft(self, path: Path, *, qat: bool) -> ModelFacts:
         bits = _QAT_DRAFT_BITS if qat else _DRAFT_BITS
-        shape = _draft(self.shape)
+        shape = _draft_shape(self.shape)
         tensors = estimate_tensor_bytes(shape, TOKENS, bits, bits, full_values=False)
         quant = _QAT_QUANT if qat else "Q8_0"
         return _facts(path, Kind.ASSISTANT, ASSISTANT, shape, quant, tensors)
@@ -153,7 +155,7 @@ def _bits(tag: str, *, qat: bool) -> tuple[float, float] | None:
     return _BITS[known[0]] if known else None
 
 
-def _main(shape: PublishedShape) -> TextModel:
+def _main_shape(shape: PublishedShape) -> TextModel:
     every = shape.full_every
     wide = 2 if shape.shared_wide else 1
     shared = range(shape.layers - shape.shared_kv, shape.layers)
@@ -168,7 +170,7 @@ def _main(shape: PublishedShape) -> TextModel:
     )
 
 
-def _draft(shape: PublishedShape) -> TextModel:
+def _draft_shape(shape: PublishedShape) -> TextModel:
     draft = _text_model(
         shape,
         width=shape.draft_width,

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from llmtp.machine.learned import Learned
@@ -23,7 +23,7 @@ _SOFTWARE = ("llvmpipe", "lavapipe", "swiftshader")
 class Device:
     """A GPU. `id` is what the engine calls it, None when the engine does not see it.
 
-    `learned` is what the last start on it taught.
+    `learned` is what starts on it taught, by their kind.
     """
 
     id: str | None
@@ -32,7 +32,7 @@ class Device:
     total_bytes: int | None
     free_bytes: int | None
     source: str
-    learned: Learned | None = None
+    learned: Mapping[str, Learned] = field(default_factory=dict)
 
     @property
     def usable(self) -> bool:

@@ -13,6 +13,7 @@ from llmtp.plan import memory
 from llmtp.plan.kv import KV_TYPES, checkpoint_bytes, round_context
 from llmtp.plan.memory import Parts
 from llmtp.plan.nmax import default_n_max
+from llmtp.plan.overhead import overhead_kind
 from llmtp.plan.result import Plan, Usage
 from llmtp.plan.settings import Placement, Settings
 from llmtp.units import GiB, MiB, format_bytes, format_count
@@ -61,23 +62,26 @@ class _Place:
             return "RAM"
         return f"{self.device.name} ({self.device.id})"
 
-    def parts(self, ref: Reference, settings: Settings) -> tuple[Parts, Parts]:
-        """Bytes on the device (nothing where there is none) and in RAM."""
+    def parts(self, ref: Reference, settings: Settings) -> tuple[Parts, Parts, int]:
+        """On the device (nothing where there is none), in RAM, and how much of that is mapped."""
         mmproj = memory.mmproj_bytes(ref.mmproj)
         mixed = self.machine.mixed_batches
         if self.device is None:
             needed = memory.needed(ref.main, ref.draft, settings, Placement(mixed_batches=mixed))
-            return Parts(), replace(needed.host, mmproj=mmproj)
+            return Parts(), replace(needed.host, mmproj=mmproj), needed.mapped_bytes
         placement = Placement(self.device.backend or "unknown", mixed_batches=mixed)
         needed = memory.needed(ref.main, ref.draft, settings, placement)
-        learned = self.device.learned
-        overhead = needed.device.overhead + (learned.extra_overhead_bytes if learned else 0)
-        on_device = replace(needed.device, overhead=max(overhead, 0), mmproj=mmproj)
-        return on_device, needed.host
+        overhead = needed.device.overhead
+        kind = overhead_kind(ref.main.shape, settings.kv_type, drafts=settings.drafts)
+        if kind in self.device.learned:
+            # What fell far short of it was measured while another program let memory go.
+            overhead = max(self.device.learned[kind].overhead_bytes, overhead // 2)
+        on_device = replace(needed.device, overhead=overhead, mmproj=mmproj)
+        return on_device, needed.host, needed.mapped_bytes
 
     def shortfall(self, ref: Reference, settings: Settings) -> int:
         """Bytes that are missing with the margin kept; 0 or less fits."""
-        on_device, in_ram = self.parts(ref, settings)
+        on_device, in_ram, _ = self.parts(ref, settings)
         host_margin = HOST_MARGIN if self.margin is None or self.device else self.margin
         missing = in_ram.total + host_margin - self.machine.host.available_bytes
         if self.device is not None:
@@ -201,12 +205,14 @@ def _context_range(wishes: Wishes, text: TextModel) -> tuple[int, int]:
 
 
 def _plan(ref: Reference, place: _Place, settings: Settings, n_max_why: str) -> Plan:
-    on_device, in_ram = place.parts(ref, settings)
+    on_device, in_ram, mapped_bytes = place.parts(ref, settings)
     host = place.machine.host
     spare = max(host.available_bytes - in_ram.total - HOST_MARGIN, 0)
     each = checkpoint_bytes(ref.main.shape, settings)
     # They and the prompt cache share what is left: without either, prompts are read again.
-    checkpoints = min(spare // 2 // (each * settings.parallel), MOST_CHECKPOINTS)
+    checkpoints = MOST_CHECKPOINTS
+    if each:
+        checkpoints = min(spare // 2 // (each * settings.parallel), MOST_CHECKPOINTS)
     spare -= checkpoints * each * settings.parallel
     draft = ref.draft if settings.drafts else None
     text = ref.main.shape
@@ -231,6 +237,7 @@ def _plan(ref: Reference, place: _Place, settings: Settings, n_max_why: str) -> 
         ),
         host=host,
         host_parts=in_ram,
+        mapped_bytes=mapped_bytes,
         mixed_batches=place.machine.mixed_batches,
         why=(
             _why_place(place),
@@ -289,7 +296,7 @@ def _does_not_fit(
     ctx, _ = _context_range(wishes, text)
     settings = Settings(ctx, wishes.parallel, wishes.kv_type, n_max)
     missing = place.shortfall(ref, settings)
-    on_device, in_ram = place.parts(ref, settings)
+    on_device, in_ram, _ = place.parts(ref, settings)
     needed = (on_device if place.device else in_ram).total
     free = (place.device.free_bytes if place.device else place.machine.host.available_bytes) or 0
     least = round_context(min(LEAST_CONTEXT, text.context_train), wishes.parallel)
@@ -297,8 +304,13 @@ def _does_not_fit(
         "--parallel 1": replace(settings, ctx_size=round_context(ctx, 1), parallel=1),
         f"--ctx {least}": replace(settings, ctx_size=least),
         "--kv-type q8_0": replace(settings, kv_type="q8_0"),
-        "--draft off": replace(settings, n_max=0),
+        "--n-max off" if wishes.n_max else "--draft off": replace(settings, n_max=0),
     }
+    block, _ = KV_TYPES["q8_0"]
+    if any(text.head(i) % block or text.value_head(i) % block for i in range(text.n_layers)):
+        del ways["--kv-type q8_0"]
+    if isinstance(wishes.ctx, int) and wishes.ctx > text.context_train:
+        del ways["--parallel 1"]
     fitting = [w for w, s in ways.items() if s != settings and place.shortfall(ref, s) <= 0]
     return DoesNotFitError(
         f"{ref.name} does not fit in {place.name}: {format_bytes(missing)} are missing at context "

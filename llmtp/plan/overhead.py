@@ -48,6 +48,13 @@ def device_overhead(
     return _GUESS
 
 
+def overhead_kind(model: TextModel, kv_type: str, *, drafts: bool) -> str:
+    """Starts of one kind leave the driver about the same share."""
+    experts = f"experts of {model.width}" if model.n_experts else ""
+    quantised = "quantised KV" if KV_TYPES[kv_type][0] > 1 else ""
+    return ", ".join(filter(None, ("drafter" if drafts else "alone", experts, quantised)))
+
+
 def host_overhead(
     main: ModelFacts, draft: ModelFacts | None, settings: Settings, placement: Placement
 ) -> int:

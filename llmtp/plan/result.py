@@ -8,7 +8,9 @@ from typing import Any
 from llmtp.errors import Finding
 from llmtp.gguf.model import ModelFacts
 from llmtp.machine.devices import Device, Host
+from llmtp.machine.learned import Learned
 from llmtp.plan.memory import Parts
+from llmtp.plan.overhead import overhead_kind
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +27,7 @@ class Plan:
 
     `threads` None leaves the number of CPU threads to the engine. `checkpoints` are those of a
     slot's sliding layers, of `checkpoint_bytes` each; they and the prompt cache come out of RAM
-    that is left.
+    that is left. `mapped_bytes` of the RAM are pages of the files, which the system may drop.
     """
 
     name: str
@@ -46,6 +48,7 @@ class Plan:
     devices: tuple[Usage, ...]
     host: Host
     host_parts: Parts
+    mapped_bytes: int
     why: tuple[str, ...]
     ctx_is_asked: bool = False
     mixed_batches: bool = True
@@ -54,6 +57,14 @@ class Plan:
     @property
     def mtp(self) -> bool:
         return self.n_max > 0
+
+    @property
+    def learned(self) -> Learned | None:
+        """What the last start of this kind on this device taught."""
+        if self.device is None:
+            return None
+        kind = overhead_kind(self.main.shape, self.kv_type, drafts=self.mtp)
+        return self.device.learned.get(kind)
 
     def to_dict(self) -> dict[str, Any]:
         """The plan's part of `plan --json`; `argv` and `env` come from the engine."""
@@ -83,6 +94,7 @@ class Plan:
                 "total_bytes": self.host.total_bytes,
                 "free_bytes": self.host.available_bytes,
                 "source": self.host.source,
+                "mapped_bytes": self.mapped_bytes,
             }
             | self.host_parts.to_dict(),
         }

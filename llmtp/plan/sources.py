@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from llmtp.machine.devices import Device
 from llmtp.plan.overhead import MEASURED_BACKENDS
 from llmtp.plan.result import Plan
 
@@ -25,16 +24,18 @@ def part_sources(plan: Plan) -> dict[str, str]:
         "compute": f"as {build} allocates" if build else "by ggml-alloc.c; not measured",
         "draft": f"{header}, and the same",
         "mmproj": "estimate: it depends on the image",
-        "overhead": _overhead(device),
+        "overhead": _overhead(plan),
         "free": device.source if device else plan.host.source,
     }
 
 
-def _overhead(device: Device | None) -> str:
+def _overhead(plan: Plan) -> str:
+    device = plan.device
     if device is None:
         return "measured with b10068"
-    if device.learned is not None:
-        return f"measured here on {device.learned.at}"
-    if device.backend in MEASURED_BACKENDS:
-        return "default, of an H100; a run measures yours"
-    return "a guess; a run measures yours"
+    if plan.learned is not None:
+        return f"measured here on {plan.learned.at}"
+    if device.backend not in MEASURED_BACKENDS:
+        return "a guess: nobody measured it"
+    measures = "; a run measures yours" if device.source in ("NVML", "--vram") else ""
+    return f"default, of an H100{measures}"

@@ -15,7 +15,6 @@ from llmtp.cli.render.bars import stacked
 from llmtp.cli.words import summary
 from llmtp.hubname import PREFIX
 from llmtp.plan.memory import Parts
-from llmtp.plan.result import Plan
 from llmtp.plan.sources import part_sources
 from llmtp.selection import Alternative
 from llmtp.text import clean
@@ -38,12 +37,18 @@ _UNBOUND = 1000
 
 @dataclass(frozen=True, slots=True)
 class _Place:
-    """A device or RAM: its name, what the plan puts there, and what it has free."""
+    """A device or RAM: its name, what the plan puts there, what it has free, and whether it is
+    where the plan is about."""
 
     name: str
     device: str | None
     parts: Parts
     free: int | None
+    has_layers: bool
+
+    @property
+    def title(self) -> str:
+        return f"{self.name} ({self.device})" if self.device else self.name
 
 
 def render(console: Console, prepared: Prepared, *, verbose: bool) -> None:
@@ -52,11 +57,12 @@ def render(console: Console, prepared: Prepared, *, verbose: bool) -> None:
     console.print(Text(summary(plan), style="bold"))
     places = [
         _Place(one.device.name, one.device.id or "not seen by the engine", one.parts,
-               one.device.free_bytes)
+               one.device.free_bytes, one.device is plan.device)
         for one in plan.devices
     ]  # fmt: skip
-    places.append(_Place("RAM", None, plan.host_parts, plan.host.available_bytes))
-    console.print(_verdict(plan, places))
+    host = plan.host.available_bytes
+    places.append(_Place("RAM", None, plan.host_parts, host, plan.device is None))
+    console.print(_verdict(places))
     console.print()
     used = [place for place in places if place.parts.total and place.free]
     console.print(_bars(used, console.width))
@@ -78,18 +84,21 @@ def render(console: Console, prepared: Prepared, *, verbose: bool) -> None:
         console.print(line, style="dim", soft_wrap=True)
 
 
-def _verdict(plan: Plan, places: Sequence[_Place]) -> Text:
+def _verdict(places: Sequence[_Place]) -> Text:
     """What is used of the place where the layers are, and what is left of it."""
-    (place,) = [p for p in places if p.name == (plan.device.name if plan.device else "RAM")][:1]
+    (place,) = (place for place in places if place.has_layers)
     used, free = place.parts.total, place.free or 0
     spare = format_bytes(free - used)
-    numbers = f"{format_bytes(used)} of {format_bytes(free)} in {place.name}, {spare} to spare"
+    numbers = f"{format_bytes(used)} of {format_bytes(free)} in {place.title}, {spare} to spare"
     return Text.assemble(("fits: ", "green"), numbers)
 
 
 def _reasons(prepared: Prepared, *, verbose: bool) -> Iterator[str]:
     plan = prepared.plan
     yield from plan.why
+    if plan.device is None:
+        anonymous = format_bytes(plan.host_parts.total - plan.mapped_bytes)
+        yield f"{anonymous} of the RAM cannot be dropped; the rest are pages of the files"
     kept = plan.checkpoints * plan.checkpoint_bytes * plan.parallel + plan.prompt_cache_bytes
     if kept:
         each = format_bytes(plan.checkpoint_bytes)
@@ -99,7 +108,7 @@ def _reasons(prepared: Prepared, *, verbose: bool) -> Iterator[str]:
         )
     if prepared.download_bytes:
         yield f"{format_bytes(prepared.download_bytes)} to download"
-    learned = plan.device.learned if plan.device else None
+    learned = plan.learned
     if verbose and learned is not None:
         yield (
             f"the last start here, on {learned.at}, took {format_mib(learned.taken_bytes)} MiB "
@@ -110,14 +119,14 @@ def _reasons(prepared: Prepared, *, verbose: bool) -> Iterator[str]:
 def _bars(places: Sequence[_Place], width: int) -> Table:
     """One bar a place, as long as what is free there."""
     grid = Table.grid(padding=(0, 2, 0, 0))
-    longest = max((len(place.name) for place in places), default=0)
+    longest = max((len(place.title) for place in places), default=0)
     cells = max(min(width - longest - 3, _WIDEST_BAR), len(_ROWS))
     for place in places:
         sizes = [getattr(place.parts, field) for _, field, _, _ in _ROWS]
         bar = Text()
         for glyph, count in stacked(sizes, _GLYPHS, place.free or 0, cells):
             bar.append(glyph * count, style=_COLOURS.get(glyph, "dim"))
-        grid.add_row(place.name, bar)
+        grid.add_row(place.title, bar)
     return grid
 
 
@@ -163,8 +172,7 @@ def _table(places: Sequence[_Place], sources: dict[str, str]) -> Table:
     table = Table(box=None, padding=(0, 2, 0, 0))
     table.add_column("", no_wrap=True)
     for place in places:
-        title = f"{place.name} ({place.device})" if place.device else place.name
-        table.add_column(title, justify="right", overflow="fold")
+        table.add_column(place.title, justify="right", overflow="fold")
     table.add_column("", style="dim")
     for label, field, glyph, colour in _ROWS:
         counts = [getattr(place.parts, field) for place in places]

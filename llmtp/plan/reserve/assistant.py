@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from llmtp.gguf.shape import TextModel
-from llmtp.plan.reserve.graph import OUTPUT, Graph
+from llmtp.plan.reserve.graph import OUTPUT, Graph, last_cached
 from llmtp.plan.reserve.tensor import CPU, Tensor, like, mul_mat, new_input
 
 
@@ -19,7 +18,7 @@ def build_draft(graph: Graph, vocabulary_size: int) -> None:
     graph.add_attention_inputs()
     for layer in range(last):
         queries = graph.queries(layer, graph.norm(state, "attn_norm.weight", layer))
-        t = graph.attention(layer, _last_cached(graph.main, own.sliding[layer]), queries)
+        t = graph.attention(layer, last_cached(graph.main, sliding=own.sliding[layer]), queries)
         if layer == last - 1:
             t = Tensor("get_rows", (width, graph.outputs), [t, graph.output_rows])
             state = Tensor("get_rows", (width, graph.outputs), [state, graph.output_rows])
@@ -33,8 +32,3 @@ def build_draft(graph: Graph, vocabulary_size: int) -> None:
         t = mul_mat(graph.weight(name, last, width, length), state)
         t.is_output = True
         graph.expand(t)
-
-
-def _last_cached(model: TextModel, sliding: bool) -> int:
-    own = range(model.n_layers - model.shared_kv_layers)
-    return max(layer for layer in own if model.sliding[layer] == sliding)

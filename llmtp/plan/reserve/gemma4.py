@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from llmtp.gguf.shape import TextModel
-from llmtp.plan.reserve.graph import OUTPUT, Graph
+from llmtp.plan.reserve.graph import OUTPUT, Graph, last_cached
 from llmtp.plan.reserve.tensor import Tensor, like, mul_mat, new_input, permute, reshape, view
 
 
@@ -78,7 +77,7 @@ def _attention(graph: Graph, layer: int, t: Tensor) -> Tensor:
     own, n, width = graph.own, graph.tokens, graph.own.width
     queries = graph.queries(layer, t)
     if layer >= own.n_layers - own.shared_kv_layers:
-        return graph.attention(layer, _shares_with(own, layer), queries)
+        return graph.attention(layer, last_cached(own, sliding=own.sliding[layer]), queries)
     size, heads = own.head(layer), own.kv_heads[layer]
     k = v = mul_mat(graph.weight("attn_k.weight", layer, width, size * heads), t)
     if own.sliding[layer] or own.per_layer_width:  # elsewhere keys are the values too
@@ -87,12 +86,6 @@ def _attention(graph: Graph, layer: int, t: Tensor) -> Tensor:
     k = graph.norm(k, "attn_k_norm.weight", layer)
     v = like("rms_norm", v)
     return graph.attention(layer, layer, queries, graph.rope(k, layer), v)
-
-
-def _shares_with(model: TextModel, layer: int) -> int:
-    """Whose keys and values a layer without its own reads (llama-model.cpp, layer_reuse_cb)."""
-    own = model.n_layers - model.shared_kv_layers
-    return own - (2 if model.sliding[layer] else 1)
 
 
 def _experts(graph: Graph, layer: int, between: Tensor) -> Tensor:

@@ -255,6 +255,13 @@ class Graph:
             self.expand(stored)
 
 
+def last_cached(model: TextModel, *, sliding: bool) -> int:
+    """Whose keys and values are read by a drafter's layer, or by one without its own: the engine
+    goes by the place (llama-model.cpp, layer_reuse_cb and layer_share_cb)."""
+    own = model.n_layers - model.shared_kv_layers
+    return max(own - (2 if sliding else 1), 0)
+
+
 def _turned(v: Tensor) -> Tensor:
     """Values of a cache that is laid out for flash attention, as it is done without it."""
     size, cells, heads, streams = v.shape
