@@ -148,6 +148,7 @@ def main() -> int:
         sys.stderr.write("no newline " * 100_000)
     port = int(argv[argv.index("--port") + 1])
     server = http.server.ThreadingHTTPServer(("127.0.0.1", port), Handler)
+    sys.stderr.write(os.environ.get("FAKE_ENGINE_LOG", ""))
     say(f"srv  llama_server: listening on http://127.0.0.1:{port}")
     server.serve_forever()
     return 0

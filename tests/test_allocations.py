@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from functools import reduce
 from pathlib import Path
 
@@ -106,6 +107,35 @@ def test_what_a_start_taught_is_used_by_the_next_plan(cli: Cli, tmp_path: Path) 
     assert "took 600.0 MiB where 700.0 were planned" in shown
 
 
+#: The driver of a card that cannot be had: what llmtp asks of nvidia-ml-py, answered for the one
+#: process that it started.
+DRIVER = """
+import os, types
+import psutil
+
+class NVMLError(Exception): ...
+
+MiB, nvmlMemory_v2 = 1 << 20, 2
+nvmlInit = nvmlShutdown = lambda: None
+nvmlDeviceGetCount = lambda: 1
+nvmlDeviceGetHandleByIndex = lambda index: index
+nvmlDeviceGetName = lambda handle: "NVIDIA Imaginary 4090"
+nvmlDeviceGetGraphicsRunningProcesses = lambda handle: []
+
+def nvmlDeviceGetMemoryInfo(handle, version=1):
+    used = 500 + sum(one.usedGpuMemory for one in running()) // MiB
+    return types.SimpleNamespace(total=24564 * MiB, used=used * MiB, free=(24564 - used) * MiB)
+
+def running():
+    taken = int(os.environ["TAKEN_MIB"]) * MiB
+    return [types.SimpleNamespace(pid=c.pid, usedGpuMemory=taken)
+            for c in psutil.Process().children()]
+
+def nvmlDeviceGetComputeRunningProcesses(handle):
+    if os.environ.get("HIDES_PROCESSES"):
+        raise NVMLError
+    return running()
+"""
 GOOD = {"overhead_bytes": 600 * MiB, "planned_bytes": 1, "taken_bytes": 1, "at": "2026-11-25"}
 BAD = ["7", '"1"', "[]", "null", json.dumps(GOOD | {"overhead_bytes": 1 << 40}),
        json.dumps(GOOD | {"overhead_bytes": -1}), json.dumps(GOOD | {"taken_bytes": 10**23}),
@@ -139,3 +169,51 @@ def test_a_share_that_another_program_made_small_is_not_believed_whole(
     file.write_text(json.dumps({"cuda: NVIDIA Imaginary 4090": record}))
     (after,) = cli(*args, env=env).json["data"]["devices"]
     assert after["overhead_bytes"] == before["overhead_bytes"] // 2
+
+
+@pytest.fixture
+def card(tmp_path: Path) -> dict[str, str]:
+    """The environment of a machine with a card, its driver, and an engine that uses it."""
+    folder = tmp_path / "driver"
+    folder.mkdir()
+    (folder / "pynvml.py").write_text(DRIVER)
+    # llmtp looks for the driver's library before it loads pynvml; any library will do here.
+    maps = Path("/proc/self/maps").read_text()
+    library = next(row.split()[-1] for row in maps.splitlines() if "/libm.so" in row)
+    shutil.copy(library, folder / "libnvidia-ml.so.1")
+    return {
+        "XDG_CACHE_HOME": str(tmp_path / "cache"),
+        "PYTHONPATH": str(folder),
+        "LD_LIBRARY_PATH": str(folder),
+        "FAKE_ENGINE": "gpu",
+        "FAKE_ENGINE_LOG": CUDA_LOG,
+        "LLMTP_ENGINE": str(fake_engine(tmp_path)),
+    }
+
+
+@pytest.mark.parametrize("hides", ["", "1"])
+def test_a_start_teaches_the_next_plan_on_that_card(
+    cli: Cli, card: dict[str, str], hides: str
+) -> None:
+    """By what the driver says of the process, or in a container by what became less."""
+    named = 6390.19 + 608 + 129.52 + 226.9 + 72.5
+    env = card | {"TAKEN_MIB": str(round(named) + 700), "HIDES_PROCESSES": hides}
+    (before,) = cli("plan", "demo", "--json", env=env).json["data"]["devices"]
+    assert before["source"] == "NVML"
+    answered = cli("run", "demo", "--ask", "x", "-v", env=env)
+    assert answered.code == 0, answered.stderr
+    (line,) = (line for line in answered.stderr.splitlines() if line.startswith("overhead"))
+    assert line.split()[1:] == [f"{before['overhead_bytes'] / MiB:.1f}", "699.9"]
+    data = cli("plan", "demo", "--json", env=env).json["data"]
+    assert data["devices"][0]["overhead_bytes"] == pytest.approx(700 * MiB, abs=MiB)
+    assert data["sources"]["overhead"].startswith("measured here on 20")
+    off = cli("plan", "demo", "--draft", "off", "--json", env=env).json["data"]
+    assert off["devices"][0]["overhead_bytes"] == 618 * MiB
+
+
+def test_what_cannot_be_true_is_not_learned(cli: Cli, card: dict[str, str]) -> None:
+    for taken in (100, 20_000):  # less than the engine itself names, and far more
+        env = card | {"TAKEN_MIB": str(taken)}
+        assert cli("run", "demo", "--ask", "x", env=env).code == 0
+        data = cli("plan", "demo", "--json", env=env).json["data"]
+        assert "H100" in data["sources"]["overhead"]
