@@ -6,7 +6,7 @@ import contextlib
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from llmtp.chain import Prepared
 from llmtp.engine.command import Serving
@@ -25,6 +25,9 @@ from llmtp.server.proof import Proof
 from llmtp.server.session import Session
 from llmtp.text import clean
 from llmtp.verdict import Checked
+
+if TYPE_CHECKING:
+    from llmtp.machine.nvml import CardMeter
 
 SAMPLE_EVERY_S = 1.0
 
@@ -67,9 +70,10 @@ class _Tally:
 class Running:
     """A server that is ready and, where MTP is on, proved."""
 
-    def __init__(self, session: Session, tally: _Tally) -> None:
+    def __init__(self, session: Session, tally: _Tally, card: CardMeter | None) -> None:
         self.session = session
         self._tally = tally
+        self._card = card
 
     def watch(self, view: View) -> None:
         """Show samples until the server dies, which raises, or somebody interrupts."""
@@ -94,7 +98,8 @@ class Running:
 
     def _sampler(self) -> Sampler:
         meter = ProcessMeter(self.session.process.pid)
-        meters = Meters(meter.rss_bytes, _device_meter(self.session.plan))
+        on_device = self._card.used_bytes if self._card else lambda: None
+        meters = Meters(meter.rss_bytes, on_device)
         return Sampler(self.session.client, lambda: self._tally.now, meters)
 
 
@@ -132,15 +137,16 @@ def launch(prepared: Prepared, serving: Serving, view: View) -> Iterator[Running
             view.event(_mtp_event(proof, proof.findings() if proof else []))
             for finding in proof.findings() if proof else ():
                 view.finding(finding)
-            comparison = _compare(session, tally.allocations)
+            card = _card(plan)
+            comparison = _compare(session, tally.allocations, card)
             view.event(Event("memory", comparison.to_dict()))
             try:
-                yield Running(session, tally)
+                yield Running(session, tally, card)
             finally:
                 # Some of the driver's share only comes with a request, and grows with longer ones.
                 asked = proof is not None or tally.now.requests > 0
                 if asked and session.process.returncode is None:
-                    _learn(plan, _compare(session, tally.allocations))
+                    _learn(plan, _compare(session, tally.allocations, card))
     finally:
         view.event(Event("stopped", {"uptime_s": round(session.uptime_s, 3)}))
 
@@ -168,17 +174,23 @@ def planned_event(prepared: Prepared) -> Event:
     return Event("planned", prepared.to_dict() | {"findings": findings})
 
 
-def _compare(session: Session, said: Allocations) -> Comparison:
+def _card(plan: Plan) -> CardMeter | None:
+    """The driver's meter of the card that the plan uses, where there is one."""
+    if plan.device is None or plan.device.source != "NVML":
+        return None
+    from llmtp.machine.nvml import CardMeter
+
+    return CardMeter(plan.device.name)
+
+
+def _compare(session: Session, said: Allocations, card: CardMeter | None) -> Comparison:
     """The plan against what engine and driver say now, where the layers are."""
     plan = session.plan
     if plan.device is None:
         return compare(plan.host_parts, said, "host", None, drafts=plan.mtp)
     (planned,) = (usage.parts for usage in plan.devices if usage.device is plan.device)
     taken = None
-    if plan.device.source == "NVML":
-        from llmtp.machine.nvml import CardMeter
-
-        card = CardMeter(plan.device.name)
+    if card is not None:
         taken = card.process_bytes(session.process.pid)
         free, was_free = card.free_bytes(), plan.device.free_bytes
         if taken is None and free is not None and was_free is not None:
@@ -194,12 +206,3 @@ def _learn(plan: Plan, comparison: Comparison) -> None:
     kind = overhead_kind(plan.main.shape, plan.kv_type, drafts=plan.mtp)
     taught = Learned(overhead, comparison.planned.total, taken, time.strftime("%Y-%m-%d"))
     learned.remember(device.name, device.backend, kind, taught)
-
-
-def _device_meter(plan: Plan) -> Callable[[], int | None]:
-    device = plan.device
-    if device is None or device.source != "NVML":
-        return lambda: None
-    from llmtp.machine.nvml import CardMeter
-
-    return CardMeter(device.name).used_bytes

@@ -243,14 +243,16 @@ def _planned(
 
 
 def _best(tried: list[Tried]) -> Tried:
-    """The least given up, then the order of the offers; raises the last error where none fits."""
-    fitting = [one for one in tried if one.grade is not None]
-    if fitting:
-        return min(fitting, key=lambda one: one.grade)  # type: ignore[arg-type,return-value]
-    tight = [one for one in tried if isinstance(one.error, DoesNotFitError)]
-    if tight:
-        smallest = min(tight, key=lambda one: one.offer.file_bytes)
-        raise smallest.error  # type: ignore[misc]
+    """The least given up, then the order of the offers; where none fits, raises the error of the
+    smallest that is too large, or the last one."""
+    graded = [(grade, one) for one in tried if (grade := one.grade) is not None]
+    if graded:
+        return min(graded, key=lambda pair: pair[0])[1]
+    too_large = [
+        (one.offer.file_bytes, one.error) for one in tried if isinstance(one.error, DoesNotFitError)
+    ]
+    if too_large:
+        raise min(too_large, key=lambda pair: pair[0])[1]
     raise [one.error for one in tried if one.error][-1]
 
 

@@ -183,7 +183,7 @@ class _Loader(yaml.SafeLoader):
     levels = 0
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
-        mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]
+        mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]  # PyYAML has no types
         self.nodes_seen += 1
         self.levels += 1
         if self.check_event(yaml.AliasEvent):

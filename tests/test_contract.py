@@ -11,7 +11,11 @@ FINDING = {"rule", "level", "message", "expected", "observed", "fix"}
 PLACE = {"id", "name", "backend", "total_bytes", "free_bytes", "used_bytes", "weights_bytes",
          "kv_bytes", "compute_bytes", "draft_bytes", "overhead_bytes"}  # fmt: skip
 PLAN = {"ctx_size", "ctx_per_slot", "n_max", "mtp", "quant", "parallel", "kv_type", "gpu_layers",
-        "argv", "env", "why", "devices", "host"}  # fmt: skip
+        "argv", "env", "why", "devices", "host", "sources", "is_published", "checkpoints",
+        "checkpoint_bytes", "prompt_cache_bytes"}  # fmt: skip
+SOURCES = {"weights", "kv", "compute", "draft", "mmproj", "overhead", "free"}
+MEMORY = {"event", "at", "parts", "planned_bytes", "taken_bytes", "overhead_planned_bytes",
+          "overhead_bytes", "difference_bytes"}  # fmt: skip
 
 
 def test_every_command_has_the_one_envelope(cli: Cli) -> None:
@@ -38,10 +42,22 @@ def test_a_failure_has_it_too_with_at_least_one_error(cli: Cli) -> None:
 def test_plan(cli: Cli) -> None:
     data = cli("plan", "demo", "--vram", "4GiB,8GiB", "--backend", "vulkan", "--json").json["data"]
     assert set(data) >= PLAN
+    assert set(data["sources"]) == SOURCES
+    assert data["is_published"] is False
+    assert 0 < data["host"]["mapped_bytes"] < data["host"]["used_bytes"]
     assert [set(place) >= PLACE for place in (*data["devices"], data["host"])] == [True] * 3
     assert [d["total_bytes"] for d in data["devices"]] == [4 << 30, 8 << 30]
     assert [d["used_bytes"] > 0 for d in data["devices"]] == [False, True]
     assert (data["n_max"], data["mtp"], data["kv_type"], data["quant"]) == (3, True, "f16", "F32")
+
+
+def test_the_memory_of_a_start(cli: Cli) -> None:
+    with cli.start("run", "demo", "--json") as running:
+        event = running.wait_event("memory")
+        assert running.interrupt() == 130
+    assert set(event) == MEMORY
+    for part in event["parts"]:
+        assert set(part) == {"part", "planned_bytes", "engine_bytes"}
 
 
 def test_plan_without_mtp(cli: Cli) -> None:

@@ -261,7 +261,7 @@ def test_a_kill_at_any_moment_costs_next_to_nothing(
         for kill in range(1, kills + 1):
             upto = dice.uniform(kill - 1, kill) / kills * pair.size
             with there.start() as running:
-                wait_until(lambda upto=upto: there.hub.sent_bytes > upto)  # type: ignore[misc]
+                wait_until(lambda upto=upto: there.hub.sent_bytes > upto)  # type: ignore[misc]  # its default
                 running.process.kill()
                 running.process.wait(WAIT_S)
             there.assert_honest()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from make_real_size import SIZES, make_real_size_pair
 
 from llmtp.gguf.facts import read_facts
 from llmtp.gguf.files import open_model
+from llmtp.gguf.shape import TextModel
 from llmtp.gguf.weights import estimate_tensor_bytes
 from llmtp.hub.published import TOKENS, PublishedCatalogue
 from llmtp.hub.reference import Asked, Reference
@@ -67,8 +69,8 @@ def test_the_published_shape_is_that_of_the_files(size: str, tmp_path: Path) -> 
             assert estimate.by_name[tensor] * scale == pytest.approx(sizes[tensor], rel=0.001)
 
 
-def _without(shape: object, names: set[str]) -> dict[str, object]:
-    return {n: getattr(shape, n) for n in shape.__slots__ if n not in names}  # type: ignore[attr-defined]
+def _without(shape: TextModel, names: set[str]) -> dict[str, object]:
+    return {name: value for name, value in asdict(shape).items() if name not in names}
 
 
 @pytest.mark.parametrize(("which", "file_bytes"), REPORTED.items())

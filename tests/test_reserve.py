@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from builders import make_pair
@@ -30,7 +31,7 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> list[ModelFacts]:
 
 
 @st.composite
-def shapes(draw: st.DrawFn) -> dict[str, object]:
+def shapes(draw: st.DrawFn) -> dict[str, Any]:
     """What a header may say of a main model."""
     n = draw(st.integers(1, 7))
     experts = draw(st.sampled_from([0, 0, 4, 16]))
@@ -72,10 +73,10 @@ places = st.builds(
 @given(shapes(), plans, places)
 @settings(deadline=None, max_examples=150)
 def test_any_shape_has_an_answer(
-    pair: list[ModelFacts], shape: dict[str, object], plan: Settings, place: Placement
+    pair: list[ModelFacts], shape: dict[str, Any], plan: Settings, place: Placement
 ) -> None:
     main, draft = pair
-    text = replace(main.shape, **shape)  # type: ignore[arg-type]
+    text = replace(main.shape, **shape)
     tensors = estimate_tensor_bytes(text, 4096, 4.5, 6.6, full_values=True)
     main = replace(main, text=text, tensor_bytes=tensors, vocabulary_size=4096)
     own = text.sliding[: text.n_layers - text.shared_kv_layers]

@@ -43,10 +43,6 @@ class TensorBytes:
         return self.by_name.get("token_embd.weight", 0)
 
     @property
-    def per_layer_token_embd(self) -> int:
-        return self.by_name.get("per_layer_token_embd.weight", 0)
-
-    @property
     def output(self) -> int:
         """0 where the token embeddings are the output matrix too."""
         return self.by_name.get("output.weight", 0)

@@ -10,7 +10,7 @@ from llmtp.gguf.shape import TextModel
 from llmtp.hub.reference import Reference
 from llmtp.machine.devices import Device, Machine
 from llmtp.plan import memory
-from llmtp.plan.kv import KV_TYPES, checkpoint_bytes, round_context
+from llmtp.plan.kv import KV_TYPES, checkpoint_bytes, round_context, takes
 from llmtp.plan.memory import Parts
 from llmtp.plan.nmax import default_n_max
 from llmtp.plan.overhead import overhead_kind
@@ -124,9 +124,9 @@ def _check_wishes(wishes: Wishes, text: TextModel, has_draft: bool) -> None:
             expected=f"1 to {MAX_SLOTS} slots",
             fix="leave out --parallel for 1",
         )
-    block, _ = KV_TYPES[wishes.kv_type]
-    heads = (text.head_full, text.value_full, text.head_sliding, text.value_sliding)
-    if any(length % block for length in heads):
+    if not takes(text, wishes.kv_type):
+        block, _ = KV_TYPES[wishes.kv_type]
+        heads = (text.head_full, text.value_full, text.head_sliding, text.value_sliding)
         raise UsageError(
             f"--kv-type {wishes.kv_type} does not go with this model's heads of {min(heads)}",
             rule="kv-type",
@@ -306,8 +306,7 @@ def _does_not_fit(
         "--kv-type q8_0": replace(settings, kv_type="q8_0"),
         "--n-max off" if wishes.n_max else "--draft off": replace(settings, n_max=0),
     }
-    block, _ = KV_TYPES["q8_0"]
-    if any(text.head(i) % block or text.value_head(i) % block for i in range(text.n_layers)):
+    if not takes(text, "q8_0"):
         del ways["--kv-type q8_0"]
     if isinstance(wishes.ctx, int) and wishes.ctx > text.context_train:
         del ways["--parallel 1"]

@@ -12,13 +12,12 @@ from functools import lru_cache
 
 from llmtp.gguf.model import ModelFacts
 from llmtp.gguf.shape import TextModel
-from llmtp.plan.kv import full_cells, streams
+from llmtp.plan.kv import full_cells, is_quantised, streams
 from llmtp.plan.reserve.allocate import allocated_bytes
 from llmtp.plan.reserve.assistant import build_draft
 from llmtp.plan.reserve.gemma4 import build_main
 from llmtp.plan.reserve.graph import OUTPUT, Batch, Graph
 from llmtp.plan.reserve.schedule import Step, attends_in_place, schedule
-from llmtp.plan.reserve.tensor import is_quantised
 from llmtp.plan.settings import Placement, Settings
 
 Named = tuple[tuple[str, int], ...]

@@ -25,6 +25,18 @@ KV_TYPES = {
 }
 
 
+def is_quantised(kv_type: str) -> bool:
+    """In blocks, and not one value by one."""
+    return KV_TYPES[kv_type][0] > 1
+
+
+def takes(model: TextModel, kv_type: str) -> bool:
+    """Do its blocks divide the heads of a model?"""
+    block, _ = KV_TYPES[kv_type]
+    heads = (model.head_full, model.value_full, model.head_sliding, model.value_sliding)
+    return not any(length % block for length in heads)
+
+
 def round_context(ctx_size: int, parallel: int) -> int:
     """The total context that the engine really makes of `-c` (llama-context.cpp)."""
     return _padded(-(-ctx_size // parallel)) * parallel
@@ -72,10 +84,6 @@ def kv_by_layer(model: TextModel, settings: Settings) -> list[int]:
     return sizes
 
 
-def _padded(cells: int) -> int:
-    return -(-cells // _CELL_PAD) * _CELL_PAD
-
-
 def checkpoint_bytes(model: TextModel, settings: Settings) -> int:
     """One copy of a slot's sliding layers, which the server keeps in RAM to go back to
     (server-context.cpp, create_checkpoint)."""
@@ -83,3 +91,7 @@ def checkpoint_bytes(model: TextModel, settings: Settings) -> int:
     sizes = zip(kv_by_layer(model, settings), model.sliding, strict=False)
     sliding = sum(size for size, slides in sizes if slides)
     return sliding * cells // (window_cells(model, settings) * streams(settings))
+
+
+def _padded(cells: int) -> int:
+    return -(-cells // _CELL_PAD) * _CELL_PAD

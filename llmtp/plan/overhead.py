@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from llmtp.gguf.model import ModelFacts
 from llmtp.gguf.shape import TextModel
-from llmtp.plan.kv import KV_TYPES, full_cells, streams, window_cells
+from llmtp.plan.kv import full_cells, is_quantised, streams, window_cells
 from llmtp.plan.settings import Placement, Settings
 from llmtp.units import MiB
 
@@ -42,7 +42,7 @@ def device_overhead(
         library = _CUDA_EXPERTS * (has_experts or not fuses_attention)
         return _CUDA + _CUDA_DRAFTER * settings.drafts + library
     if placement.backend == "vulkan":
-        quantised = KV_TYPES[settings.kv_type][0] > 1
+        quantised = is_quantised(settings.kv_type)
         experts = 2 * _VULKAN_TILE * model.width * settings.ubatch if has_experts else 0
         return _VULKAN + _VULKAN_QUANTISED_KV * quantised + experts
     return _GUESS
@@ -51,7 +51,7 @@ def device_overhead(
 def overhead_kind(model: TextModel, kv_type: str, *, drafts: bool) -> str:
     """Starts of one kind leave the driver about the same share."""
     experts = f"experts of {model.width}" if model.n_experts else ""
-    quantised = "quantised KV" if KV_TYPES[kv_type][0] > 1 else ""
+    quantised = "quantised KV" if is_quantised(kv_type) else ""
     return ", ".join(filter(None, ("drafter" if drafts else "alone", experts, quantised)))
 
 
@@ -82,7 +82,7 @@ def request_overhead(
 
 def _rotations(model: TextModel, settings: Settings) -> int:
     """Hadamard matrices of 64, 128 and so on to the size of a head (llama-kv-cache.cpp)."""
-    if KV_TYPES[settings.kv_type][0] == 1:
+    if not is_quantised(settings.kv_type):
         return 0
     total = 0
     for head in (model.head_full, model.head_sliding):

@@ -37,8 +37,8 @@ _UNBOUND = 1000
 
 @dataclass(frozen=True, slots=True)
 class _Place:
-    """A device or RAM: its name, what the plan puts there, what it has free, and whether it is
-    where the plan is about."""
+    """A device or RAM: its name, what the plan puts there, what it has free, and whether that is
+    where the layers are."""
 
     name: str
     device: str | None

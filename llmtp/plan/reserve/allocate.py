@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from itertools import pairwise
 
+from llmtp.plan.kv import is_quantised
 from llmtp.plan.reserve.graph import Graph
 from llmtp.plan.reserve.schedule import Step
-from llmtp.plan.reserve.tensor import GPU, NOWHERE, Tensor, is_quantised
+from llmtp.plan.reserve.tensor import GPU, NOWHERE, Tensor
 from llmtp.plan.reserve.vulkan import CHUNK
 
 _IN_PLACE = {"scale", "add", "mul", "div", "unary", "rope", "rms_norm", "clamp", "soft_max"}

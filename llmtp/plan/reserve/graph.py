@@ -6,14 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from llmtp.gguf.shape import TextModel
-from llmtp.plan.kv import full_cells, streams, widest_values, window_cells
+from llmtp.plan.kv import full_cells, is_quantised, streams, widest_values, window_cells
 from llmtp.plan.reserve.tensor import (
     BLOCKS,
     CPU,
     GPU,
     Numbers,
     Tensor,
-    is_quantised,
     like,
     mul_mat,
     new_input,

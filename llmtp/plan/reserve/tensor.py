@@ -76,11 +76,6 @@ class Tensor:
         return self.op in VIEWS
 
 
-def is_quantised(kind: str) -> bool:
-    """In blocks, and not one element by one."""
-    return BLOCKS[kind][0] > 1
-
-
 def row_bytes(kind: str, count: int) -> int:
     """Of `count` elements in a row."""
     block, n_bytes = BLOCKS[kind]
