@@ -7,7 +7,7 @@ tests/measured_memory.csv is what engines said.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from llmtp.gguf.model import ModelFacts
@@ -16,23 +16,30 @@ from llmtp.plan.kv import full_cells, is_quantised, streams
 from llmtp.plan.reserve.allocate import allocated_bytes
 from llmtp.plan.reserve.assistant import build_draft
 from llmtp.plan.reserve.gemma4 import build_main
-from llmtp.plan.reserve.graph import OUTPUT, Batch, Graph
-from llmtp.plan.reserve.schedule import Step, attends_in_place, schedule
-from llmtp.plan.settings import Placement, Settings
+from llmtp.plan.reserve.graph import OUTPUT, Batch, Graph, last_cached
+from llmtp.plan.reserve.schedule import Schedule, attends_in_place, schedule
+from llmtp.plan.settings import ALL_LAYERS, Placement, Settings
 
 Named = tuple[tuple[str, int], ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Reserved:
-    """Bytes on the device and in RAM (beside a GPU: pinned), and whether flash attention is used.
+    """Bytes on each GPU and in RAM (beside a GPU: pinned), and whether flash attention is used.
 
     `-fa auto` switches it off for all layers where it would not run on each one's own device.
+    `most_inputs` is how many tensors are copied at once from one place to another.
     """
 
-    device: int
+    devices: tuple[int, ...]
     host: int
     fuses_attention: bool
+    most_inputs: int
+
+    @property
+    def device(self) -> int:
+        """On all GPUs together."""
+        return sum(self.devices)
 
 
 def main_compute(main: ModelFacts, settings: Settings, placement: Placement) -> Reserved:
@@ -48,9 +55,15 @@ def main_compute(main: ModelFacts, settings: Settings, placement: Placement) -> 
 def draft_compute(
     draft: ModelFacts, main: ModelFacts, settings: Settings, placement: Placement
 ) -> Reserved:
-    """Of the context of a drafter, which attends to the cache of the main model."""
+    """Of the context of a drafter, which attends to the cache of the main model: on one GPU."""
     vocabulary_size = draft.vocabulary_size or 0
-    return _reserved(main.shape, draft.shape, settings, placement, vocabulary_size, ())
+    shape = main.shape
+    read = (last_cached(shape, sliding=sliding) for sliding in (True, False))
+    alone = replace(placement, split=())
+    if all(placement.gpu_of(shape, layer) is not None for layer in read):
+        # then it is the same wherever the other layers are, and computed once
+        alone = replace(alone, gpu_layers=ALL_LAYERS, cpu_experts=0)
+    return _reserved(main.shape, draft.shape, settings, alone, vocabulary_size, ())
 
 
 @lru_cache(maxsize=1024)
@@ -67,7 +80,7 @@ def _reserved(
     whole = -(-min(cells, settings.ubatch) // slots) * slots
     outputs = min(whole, slots * (1 + settings.n_max)) if draft is None else slots
 
-    def scheduled(batch: Batch, *, fuses: bool) -> tuple[Graph, list[Step]]:
+    def scheduled(batch: Batch, *, fuses: bool) -> tuple[Graph, Schedule]:
         graph = Graph(main, draft or main, settings, placement, batch, dict(lent), fuses=fuses)
         (build_draft if draft else build_main)(graph, vocabulary_size)
         return graph, schedule(graph)
@@ -78,5 +91,12 @@ def _reserved(
         batches.append(few)
         if fuses and not is_quantised(settings.kv_type):
             fuses = attends_in_place(scheduled(few, fuses=True)[0])
-    sizes = [allocated_bytes(*scheduled(batch, fuses=fuses)) for batch in batches]
-    return Reserved(max(gpu for gpu, _ in sizes), max(ram for _, ram in sizes), fuses)
+    graphs = [scheduled(batch, fuses=fuses) for batch in batches]
+    sizes = [allocated_bytes(graph, schedule.steps) for graph, schedule in graphs]
+    on_gpus = zip(*(gpus for gpus, _ in sizes), strict=True)
+    return Reserved(
+        tuple(map(max, on_gpus)),
+        max(ram for _, ram in sizes),
+        fuses,
+        max(schedule.most_inputs for _, schedule in graphs),
+    )

@@ -7,7 +7,8 @@ beside it (read at b11434 and b10068). tests/measured_memory.csv is what engines
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, fields
 from typing import Any
 
 from llmtp.gguf.model import ModelFacts, block_of
@@ -40,6 +41,9 @@ class Parts:
     def total(self) -> int:
         return self.weights + self.kv + self.compute + self.draft + self.overhead + self.mmproj
 
+    def __add__(self, other: Parts) -> Parts:
+        return Parts(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(Parts)))
+
     def to_dict(self) -> dict[str, Any]:
         return {
             "used_bytes": self.total,
@@ -54,76 +58,103 @@ class Parts:
 
 @dataclass(frozen=True, slots=True)
 class Needed:
-    """What a server takes: on the GPU, nothing where there is none, and in RAM.
+    """What a server takes on each GPU, in their order, and in RAM.
 
     `mapped_bytes` of the RAM are pages of the files, which the system may drop and read again; the
     rest is anonymous.
     """
 
-    device: Parts
+    devices: tuple[Parts, ...]
     host: Parts
     mapped_bytes: int
+
+    @property
+    def device(self) -> Parts:
+        """On the only GPU; nothing where there is none."""
+        return self.devices[0] if self.devices else Parts()
 
 
 def needed(
     main: ModelFacts, draft: ModelFacts | None, settings: Settings, placement: Placement
 ) -> Needed:
-    """Of a main model and, where settings say so, its drafter."""
+    """Of a main model and, where settings say so, its drafter, which is on the last GPU."""
     used = draft if settings.drafts else None
-    on_gpu, in_ram = _weights(main, placement)
-    kv_on_gpu, kv_in_ram = _kv(main, settings, placement)
+    weights, kv = _weights(main, placement), _kv(main, settings, placement)
     compute = main_compute(main, settings, placement)
     draft_on_gpu, draft_in_ram = _draft(used, main, settings, placement)
-    device = Parts()
-    if placement.has_gpu:
-        device = Parts(
-            weights=on_gpu,
-            kv=kv_on_gpu,
-            compute=compute.device,
-            draft=draft_on_gpu,
-            overhead=device_overhead(main.shape, settings, placement, compute.fuses_attention),
+    last = placement.n_gpus - 1
+    devices = tuple(
+        Parts(
+            weights=weights[gpu],
+            kv=kv[gpu],
+            compute=compute.devices[gpu],
+            draft=draft_on_gpu if gpu == last else 0,
+            overhead=device_overhead(
+                main.shape, settings, placement, compute.fuses_attention, drafts=gpu == last
+            ),
         )
+        for gpu in range(placement.n_gpus)
+    )
     host = Parts(
-        weights=in_ram,
-        kv=kv_in_ram,
+        weights=weights[None],
+        kv=kv[None],
         compute=compute.host + _output_bytes(main, settings),
         draft=draft_in_ram,
         overhead=host_overhead(main, used, settings, placement)
         + request_overhead(main, used, settings, placement),
     )
-    mapped = in_ram + (used.tensor_bytes.token_embd if used else 0)
+    mapped = weights[None] + (used.tensor_bytes.token_embd if used else 0)
     if not placement.has_gpu:
         models = [main, *([used] if used else [])]
         mapped = sum(one.tensor_bytes.total - one.repackable_bytes for one in models)
-    return Needed(device, host, mapped)
+    return Needed(devices, host, mapped)
 
 
-def _weights(main: ModelFacts, placement: Placement) -> tuple[int, int]:
-    """On the GPU and in RAM (llama-model.cpp, load_tensors).
+def least(
+    main: ModelFacts, draft: ModelFacts | None, settings: Settings, placement: Placement
+) -> list[int]:
+    """What each GPU takes at least: all but what is computed in, which takes time to know."""
+    weights, kv = _weights(main, placement), _kv(main, settings, placement)
+    sizes = []
+    for gpu in range(placement.n_gpus):
+        is_last = gpu == placement.n_gpus - 1
+        size = weights[gpu] + kv[gpu]
+        size += device_overhead(main.shape, settings, placement, True, drafts=is_last)
+        if draft is not None and settings.drafts and is_last:
+            size += draft.tensor_bytes.total
+        sizes.append(size)
+    return sizes
 
-    Token embeddings stay in RAM; where they are the output matrix too, a GPU that has the output
+
+#: Bytes by the number of the GPU; None is RAM.
+Spread = Counter[int | None]
+
+
+def _weights(main: ModelFacts, placement: Placement) -> Spread:
+    """Where each matrix is (llama-model.cpp, load_tensors).
+
+    Token embeddings stay in RAM; where they are the output matrix too, the GPU that has the output
     has a copy of them (TENSOR_DUPLICATED).
     """
-    first, n_layers = placement.first_on_gpu(main.shape), main.shape.n_layers
-    on_gpu = in_ram = 0
+    n_layers, spread = main.shape.n_layers, Spread()
     for name, size in main.tensor_bytes.by_name.items():
         layer = block_of(name)
         if layer is None:
             layer = 0 if name in _WITH_FIRST_LAYER else n_layers
-        stays = name in _INPUTS or ("_exps" in name and placement.cpu_experts)
-        if layer >= first and not stays:
-            on_gpu += size
-        else:
-            in_ram += size
-    if first <= n_layers and not main.tensor_bytes.output:
-        on_gpu += main.tensor_bytes.token_embd
-    return on_gpu, in_ram
+        stays = name in _INPUTS or ("_exps" in name and placement.experts_in_ram(layer))
+        spread[None if stays else placement.gpu_of(main.shape, layer)] += size
+    output_on = placement.gpu_of(main.shape, n_layers)
+    if output_on is not None and not main.tensor_bytes.output:
+        spread[output_on] += main.tensor_bytes.token_embd
+    return spread
 
 
-def _kv(main: ModelFacts, settings: Settings, placement: Placement) -> tuple[int, int]:
+def _kv(main: ModelFacts, settings: Settings, placement: Placement) -> Spread:
     """Each layer's is where the layer is (llama-kv-cache.cpp, offload)."""
-    first, sizes = placement.first_on_gpu(main.shape), kv_by_layer(main.shape, settings)
-    return sum(sizes[first:]), sum(sizes[:first])
+    spread = Spread()
+    for layer, size in enumerate(kv_by_layer(main.shape, settings)):
+        spread[placement.gpu_of(main.shape, layer)] += size
+    return spread
 
 
 def _draft(

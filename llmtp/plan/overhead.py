@@ -33,14 +33,19 @@ MEASURED_BACKENDS = ("cuda", "vulkan")
 
 
 def device_overhead(
-    model: TextModel, settings: Settings, placement: Placement, fuses_attention: bool
+    model: TextModel,
+    settings: Settings,
+    placement: Placement,
+    fuses_attention: bool,
+    *,
+    drafts: bool = True,
 ) -> int:
-    """On a GPU, before a start there has taught better."""
+    """On a GPU, before a start there has taught better; `drafts`: it has the drafter, if any."""
     has_experts = model.n_experts > 0
     if placement.backend == "cuda":
         # Experts and attention without flash use a library that brings its own.
         library = _CUDA_EXPERTS * (has_experts or not fuses_attention)
-        return _CUDA + _CUDA_DRAFTER * settings.drafts + library
+        return _CUDA + _CUDA_DRAFTER * (settings.drafts and drafts) + library
     if placement.backend == "vulkan":
         quantised = is_quantised(settings.kv_type)
         experts = 2 * _VULKAN_TILE * model.width * settings.ubatch if has_experts else 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import accumulate
 
 from llmtp.gguf.shape import TextModel
 
@@ -34,21 +35,27 @@ class Settings:
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """What is on a GPU: the last `gpu_layers` of layers and output, as `--gpu-layers` counts.
+    """What is on GPUs: the last `gpu_layers` of layers and output, as `--gpu-layers` counts.
 
-    With `cpu_experts` the experts of all layers stay in RAM. A drafter is on the GPU as a whole.
-    `mixed_batches` is what the build can do: b11434 prepares batches of tokens and images, b10068
-    does not, and that changes what it computes in.
+    They are `split` over several GPUs in their order, so many layers each, or are all on one. The
+    experts of the first `cpu_experts` layers stay in RAM (`--n-cpu-moe`). A drafter is on the last
+    GPU as a whole. `mixed_batches` is what the build can do: b11434 prepares batches of tokens and
+    images, b10068 does not, and that changes what it computes in.
     """
 
     backend: str = CPU_BACKEND
     gpu_layers: int = ALL_LAYERS
-    cpu_experts: bool = False
+    cpu_experts: int = 0
     mixed_batches: bool = True
+    split: tuple[int, ...] = ()
 
     @property
     def has_gpu(self) -> bool:
         return self.backend != CPU_BACKEND
+
+    @property
+    def n_gpus(self) -> int:
+        return max(len(self.split), 1) if self.has_gpu else 0
 
     @property
     def is_cuda(self) -> bool:
@@ -60,7 +67,23 @@ class Placement:
         on_gpu = self.gpu_layers if self.has_gpu else 0
         return max(model.n_layers + 1 - on_gpu, 0)
 
+    def gpu_of(self, model: TextModel, layer: int) -> int | None:
+        """The number of the GPU that has a layer, or the output behind the last; None is RAM."""
+        at = layer - self.first_on_gpu(model)
+        if at < 0 or not self.has_gpu:
+            return None
+        ends = accumulate(self.split[:-1])
+        return sum(at >= end for end in ends)
+
+    def experts_in_ram(self, layer: int) -> bool:
+        return layer < self.cpu_experts
+
     def lends(self, model: TextModel) -> bool:
         """Does a GPU borrow matrices from RAM? Layers or experts are there."""
-        partial = self.first_on_gpu(model) > 0 or (self.cpu_experts and model.n_experts > 0)
+        partial = self.first_on_gpu(model) > 0 or (self.cpu_experts > 0 and model.n_experts > 0)
         return self.has_gpu and partial
+
+    def pipelines(self, model: TextModel) -> bool:
+        """Does the engine prepare several batches at once? Several GPUs hold all of the model
+        (llama-context.cpp, pipeline_parallel)."""
+        return self.n_gpus > 1 and not self.lends(model)

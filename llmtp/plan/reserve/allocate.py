@@ -7,7 +7,7 @@ from itertools import pairwise
 from llmtp.plan.kv import is_quantised
 from llmtp.plan.reserve.graph import Graph
 from llmtp.plan.reserve.schedule import Step
-from llmtp.plan.reserve.tensor import GPU, NOWHERE, Tensor
+from llmtp.plan.reserve.tensor import CPU, NOWHERE, Tensor
 from llmtp.plan.reserve.vulkan import CHUNK
 
 _IN_PLACE = {"scale", "add", "mul", "div", "unary", "rope", "rms_norm", "clamp", "soft_max"}
@@ -18,8 +18,8 @@ _MOST_CHUNKS = 16
 Address = tuple[int, int]
 
 
-def allocated_bytes(graph: Graph, steps: list[Step]) -> tuple[int, int]:
-    """Sizes of the buffers on the GPU and in RAM (ggml_gallocr_alloc_graph_impl)."""
+def allocated_bytes(graph: Graph, steps: list[Step]) -> tuple[list[int], int]:
+    """Sizes of the buffers on each GPU and in RAM (ggml_gallocr_alloc_graph_impl)."""
     allocator = _Allocator(graph)
     for t in graph.leafs:
         allocator.place(t, t.runs_on)
@@ -30,15 +30,15 @@ def allocated_bytes(graph: Graph, steps: list[Step]) -> tuple[int, int]:
             source.children += 1
     for t, where in steps:
         allocator.run(t, where)
-    on_gpu, in_ram = (sum(buffer.most) for buffer in allocator.buffers)
-    return on_gpu, in_ram
+    sizes = {where: sum(buffer.most) for where, buffer in allocator.buffers.items()}
+    return [sizes[gpu] for gpu in range(graph.n_gpus)], sizes[CPU]
 
 
 class _Allocator:
     def __init__(self, graph: Graph) -> None:
         placement = graph.placement
         chunk = CHUNK if placement.backend == "vulkan" else _ENDLESS
-        self.buffers = _Buffer(chunk), _Buffer(chunk)
+        self.buffers = {where: _Buffer(chunk) for where in (*range(graph.n_gpus), CPU)}
         self._is_cuda = placement.is_cuda
 
     def run(self, t: Tensor, where: int) -> None:
@@ -77,7 +77,7 @@ class _Allocator:
         """CUDA's flash attention has room behind its answer for keys and values as float16, except
         for one or two tokens (fattn-common.cuh, ggml_cuda_flash_attn_ext_get_f16_extra_data)."""
         size = t.n_bytes
-        if t.op == "flash_attn" and where == GPU and self._is_cuda:
+        if t.op == "flash_attn" and where != CPU and self._is_cuda:
             q, k, v = t.sources[:3]
             few = q.shape[0] <= 256 and q.shape[1] <= 2 and is_quantised(k.type)
             if k.type != "f16" and not few:

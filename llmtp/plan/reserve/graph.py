@@ -10,7 +10,6 @@ from llmtp.plan.kv import full_cells, is_quantised, streams, widest_values, wind
 from llmtp.plan.reserve.tensor import (
     BLOCKS,
     CPU,
-    GPU,
     Numbers,
     Tensor,
     like,
@@ -26,6 +25,7 @@ from llmtp.plan.settings import Placement, Settings
 #: Loaded once, with the layer that first needs them.
 _OF_ALL_LAYERS = {"per_layer_model_proj.weight", "per_layer_proj_norm.weight", "rope_freqs.weight"}
 OUTPUT = "output"
+_BATCHES_AHEAD = 4
 _VALUE_ROTATION = 64
 
 
@@ -69,11 +69,11 @@ class Graph:
         self._weight_bytes = weight_bytes
         self._weights: dict[tuple[str, int, int], Tensor] = {}
         self._caches: dict[int, tuple[Tensor, Tensor]] = {}
-        self._cache_on_gpu_from = placement.first_on_gpu(main)
-        on_gpu_from = self._cache_on_gpu_from
+        self.on_gpu_from, self.n_gpus = placement.first_on_gpu(main), placement.n_gpus
+        #: How many batches are prepared ahead (GGML_SCHED_MAX_COPIES).
+        self.copies = _BATCHES_AHEAD if own is main and placement.pipelines(main) else 1
         if own is not main:  # a drafter is on the GPU, if there is one, whatever the main model is
-            on_gpu_from = 0 if placement.has_gpu else own.n_layers + 1
-        self.on_gpu_from = on_gpu_from
+            self.on_gpu_from = 0 if placement.has_gpu else own.n_layers + 1
 
     def expand(self, tensor: Tensor) -> None:
         """Add what a tensor needs and then itself, sources in their order
@@ -91,14 +91,20 @@ class Graph:
                 (self.leafs if t.op == "none" else self.nodes).append(t)
 
     def device(self, layer: int) -> int:
-        """Where a layer is, or the output behind the last."""
-        return GPU if layer >= self.on_gpu_from else CPU
+        """Where a layer is, or the output behind the last; a drafter knows one GPU only."""
+        if self.own is not self.main:
+            return 0 if layer >= self.on_gpu_from else CPU
+        return self._cache_device(layer)
+
+    def _cache_device(self, layer: int) -> int:
+        gpu = self.placement.gpu_of(self.main, layer)
+        return CPU if gpu is None else gpu
 
     def weight(self, name: str, layer: int, *shape: int) -> Tensor:
         """Of a layer, of the output (n_layers) or of the input (-1), which stays in RAM."""
         of_layer = 0 <= layer < self.own.n_layers and name not in _OF_ALL_LAYERS
         full_name = f"blk.{layer}.{name}" if of_layer else name
-        in_ram = layer < 0 or ("_exps" in name and self.placement.cpu_experts)
+        in_ram = layer < 0 or ("_exps" in name and self.placement.experts_in_ram(layer))
         on = CPU if in_ram else self.device(layer)
         # one for all layers of a device, and so it is borrowed only once (TENSOR_DUPLICATED)
         key = full_name, on, layer if of_layer or layer < 0 else self.own.n_layers
@@ -192,7 +198,7 @@ class Graph:
             keys = main.kv_heads[layer] * main.head(layer)
             values = main.kv_heads[layer] * main.value_head(layer)
             widths = keys, values if self._flash else widest_values(main)
-            on = GPU if layer >= self._cache_on_gpu_from else CPU
+            on = self._cache_device(layer)
             key, value = (
                 Tensor("none", (width, cells, self.streams), kind=self._kv_type, on=on)
                 for width in widths

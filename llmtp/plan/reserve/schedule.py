@@ -6,14 +6,28 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from llmtp.plan.reserve.graph import Graph
-from llmtp.plan.reserve.tensor import CPU, GPU, NOWHERE, Tensor
+from llmtp.plan.reserve.tensor import CPU, NOWHERE, Tensor
 from llmtp.plan.reserve.vulkan import is_bindable, reordered
 from llmtp.plan.settings import Placement
 
+#: So many copies a split has room for before b11434: beyond, there is a new one, or an abort where
+#: one node needs several (GGML_SCHED_MAX_SPLIT_INPUTS).
+MOST_INPUTS = 30
 #: From so many rows on a GPU borrows a matrix from RAM (GGML_OP_OFFLOAD_MIN_BATCH).
 _OFFLOAD_TOKENS = 32
 
 Step = tuple[Tensor, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """Nodes in their order and where each is; copies stand where their split begins.
+
+    `most_inputs` are the copies at the beginning of one split.
+    """
+
+    steps: list[Step]
+    most_inputs: int
 
 
 @dataclass(slots=True)
@@ -25,26 +39,29 @@ class _Split:
     nodes: list[Tensor] = field(default_factory=list)
 
 
-def schedule(graph: Graph) -> list[Step]:
-    """Nodes in their order and where each is; copies stand where their split begins."""
+def schedule(graph: Graph) -> Schedule:
+    """Split a graph over GPUs and RAM."""
     placement = graph.placement
     _assign(graph)
     held = {}
     if placement.is_cuda:  # ggml-cuda.cu, ggml_cuda_match_moe_weighted_reduction
-        held = {id(t): kept for t, kept in graph.reductions if t.runs_on == GPU}
+        held = {id(t): kept for t, kept in graph.reductions if t.runs_on != CPU}
     steps: list[Step] = []
-    for split in _splits(graph.nodes):
+    splits = _splits(graph.nodes, limited=not placement.mixed_batches)
+    if graph.copies > 1:
+        _copy_inputs(graph, splits)
+    for split in splits:
         for source in split.inputs:
             steps.append((_hold([source]), source.runs_on))
             steps.append((source.copies[split.where], split.where))
         nodes: Iterable[Tensor] = split.nodes
-        if split.where == GPU and placement.backend == "vulkan":
+        if split.where != CPU and placement.backend == "vulkan":
             nodes = reordered(split.nodes)
         for t in nodes:
             steps.append((t, t.runs_on))
             if id(t) in held:
                 steps.append((_hold(held[id(t)]), t.runs_on))
-    return steps
+    return Schedule(steps, max(len(split.inputs) for split in splits))
 
 
 def attends_in_place(graph: Graph) -> bool:
@@ -59,8 +76,9 @@ def _hold(kept: list[Tensor]) -> Tensor:
     return Tensor("none", (1,), kept, root=kept[0].memory)
 
 
-def _splits(nodes: list[Tensor]) -> list[_Split]:
-    """Pass 5: a new one with each change of place, and for each weight that must be borrowed."""
+def _splits(nodes: list[Tensor], *, limited: bool) -> list[_Split]:
+    """Pass 5: a new one with each change of place, for each weight that must be borrowed, and in
+    builds that are `limited` where one is full."""
     first = next(i for i, t in enumerate(nodes) if not t.is_view)
     split = _Split(nodes[first].runs_on, nodes=nodes[:first])
     splits = [split]
@@ -69,7 +87,9 @@ def _splits(nodes: list[Tensor]) -> list[_Split]:
             split.nodes.append(t)
             continue
         borrows = any(s.is_weight and s.on != split.where for s in t.sources)
-        if t.runs_on != split.where or (split.inputs and borrows):
+        full = limited and len(split.inputs) == MOST_INPUTS
+        overflows = full and any(_is_copied(s, split.where) for s in t.sources)
+        if t.runs_on != split.where or (split.inputs and borrows) or overflows:
             split = _Split(t.runs_on)
             splits.append(split)
         split.nodes.append(t)
@@ -77,13 +97,42 @@ def _splits(nodes: list[Tensor]) -> list[_Split]:
             if _lies(source) == split.where or source.runs_on == split.where:
                 continue
             if split.where not in source.copies:
-                source.copies[split.where] = Tensor(
-                    "none", source.shape, kind=source.type, strides=source.strides,
-                    n_bytes=source.n_bytes,
-                )  # fmt: skip
+                source.copies[split.where] = _copy(source)
                 split.inputs.append(source)
             t.sources[i] = source.copies[split.where]
     return splits
+
+
+def _is_copied(source: Tensor, where: int) -> bool:
+    """Must it be, and is not there yet?"""
+    there = _lies(source) == where or source.runs_on == where
+    return not there and where not in source.copies
+
+
+def _copy(source: Tensor) -> Tensor:
+    return Tensor("none", source.shape, kind=source.type, strides=source.strides,
+                  n_bytes=source.n_bytes)  # fmt: skip
+
+
+def _copy_inputs(graph: Graph, splits: list[_Split]) -> None:
+    """Pass 6 and what follows: each batch that is prepared ahead has inputs of its own, which are
+    placed first and stay."""
+    kept: list[Tensor] = []
+
+    def keep(t: Tensor, where: int) -> None:
+        t.runs_on, t.is_output = where, True
+        kept.append(t)
+
+    for leaf in graph.leafs:
+        if leaf.is_input:
+            for one in (leaf, *(_copy(leaf) for _ in range(graph.copies - 1))):
+                keep(one, leaf.runs_on)
+    for split in splits:
+        for source in split.inputs:
+            first = source.copies[split.where]
+            for one in (first, *(_copy(source) for _ in range(graph.copies - 1))):
+                keep(one, split.where)
+    graph.leafs = [*kept, *(t for t in graph.leafs if not t.is_input)]
 
 
 def _assign(graph: Graph) -> None:
@@ -102,7 +151,7 @@ def _assign(graph: Graph) -> None:
         _spread(reversed(nodes), placement, only_gpu=only_gpu)
     for t in nodes:
         if t.runs_on == NOWHERE:  # where most of its sources are
-            possible = [where for where in (GPU, CPU) if _supports(where, t, placement)]
+            possible = [w for w in (*range(graph.n_gpus), CPU) if _supports(w, t, placement)]
             t.runs_on = max(possible, key=lambda w: sum(_lies(s) == w for s in t.sources))
     for t in graph.nodes:
         if t.root and t.runs_on == NOWHERE:
@@ -123,7 +172,7 @@ def _preferred(t: Tensor, placement: Placement) -> int:
     for source in t.sources:
         if source.is_weight:
             large = placement.has_gpu and source.on == CPU and _rows(t) >= _OFFLOAD_TOKENS
-            return GPU if large and _supports(GPU, t, placement) else source.on
+            return 0 if large and _supports(0, t, placement) else source.on
     return NOWHERE
 
 

@@ -6,7 +6,8 @@ from collections.abc import Iterable
 
 from llmtp.plan.kv import KV_TYPES
 
-GPU, CPU, NOWHERE = 0, 1, -1
+#: GPUs are numbered from 0; there are at most 16 back ends (GGML_SCHED_MAX_BACKENDS).
+CPU, NOWHERE = 16, -1
 #: Bytes an element, or elements and bytes a block.
 BLOCKS = {**KV_TYPES, "i32": (1, 4), "i64": (1, 8)}
 #: Operations that only look at memory of another tensor.
