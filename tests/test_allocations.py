@@ -121,6 +121,7 @@ nvmlDeviceGetCount = lambda: 1
 nvmlDeviceGetHandleByIndex = lambda index: index
 nvmlDeviceGetName = lambda handle: "NVIDIA Imaginary 4090"
 nvmlDeviceGetGraphicsRunningProcesses = lambda handle: []
+nvmlSystemGetProcessName = lambda pid: "/usr/bin/llama-server"
 
 def nvmlDeviceGetMemoryInfo(handle, version=1):
     used = 500 + sum(one.usedGpuMemory for one in running()) // MiB

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import psutil
+import pytest
 
 from llmtp.machine.detect import detect
 from llmtp.machine.devices import Device, merge_devices, parse_list_devices
@@ -37,11 +40,34 @@ def test_nvml_memory_wins_where_it_is_the_same_card() -> None:
     assert merged[0].free_bytes == 1 * GiB
 
 
-def test_twins_keep_the_figures_of_the_engine() -> None:
-    listed = parse_list_devices(LISTED)
-    twins = [listed[0], listed[0]]
-    merged = merge_devices(twins, [card("NVIDIA H100 80GB HBM3")] * 2)
-    assert [d.source for d in merged] == ["engine", "engine"]
+def twins(backend: str, *numbers: int) -> list[Device]:
+    return [
+        Device(f"{backend}{i}", "NVIDIA Twin", backend.lower(), 3 * GiB, 3 * GiB, "engine")
+        for i in numbers
+    ]
+
+
+def test_cards_of_one_name_are_in_the_same_order_for_cuda() -> None:
+    """And for no other back end, so that the engine's figures are kept there."""
+    seen = [replace(card("NVIDIA Twin", free), number=i) for i, free in enumerate((7, 8, 9))]
+    cuda = merge_devices(twins("CUDA", 0, 1, 2), seen)
+    assert [(d.free_bytes, d.number, d.source) for d in cuda] == [
+        (7, 0, "NVML"), (8, 1, "NVML"), (9, 2, "NVML"),
+    ]  # fmt: skip
+    vulkan = merge_devices(twins("Vulkan", 0, 1, 2), seen)
+    assert {(d.free_bytes, d.number, d.source) for d in vulkan} == {(3 * GiB, None, "engine")}
+
+
+@pytest.mark.parametrize(
+    ("visible", "numbers"),
+    [("2,0", [2, 0]), ("1", [1]), (" 1 , 2 ", [1, 2]), ("GPU-1234", [None]), ("7", [None])],
+)
+def test_what_cuda_shows_is_in_the_order_of_its_variable(
+    visible: str, numbers: list[int | None]
+) -> None:
+    seen = [replace(card("NVIDIA Twin", free), number=i) for i, free in enumerate((7, 8, 9))]
+    merged = merge_devices(twins("CUDA", *range(len(numbers))), seen, visible)
+    assert [device.number for device in merged] == numbers
 
 
 def test_a_card_that_the_engine_does_not_see_is_listed_but_unusable() -> None:

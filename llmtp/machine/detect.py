@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import sys
 from dataclasses import replace
 
@@ -14,7 +15,9 @@ def detect(list_devices_output: str) -> Machine:
     """The machine as seen now, with the devices that the engine named in its `--list-devices`."""
     from llmtp.machine.host import read_host
 
-    devices = merge_devices(parse_list_devices(list_devices_output), _nvidia_devices())
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    listed = parse_list_devices(list_devices_output)
+    devices = merge_devices(listed, _nvidia_devices(), visible)
     return Machine(read_host(), tuple(_with_learned(device) for device in devices))
 
 

@@ -16,14 +16,26 @@ _ENGINE_LINE = re.compile(
 )
 _BACKENDS = {"CUDA": "cuda", "Vulkan": "vulkan", "Metal": "metal", "MTL": "metal", "ROCm": "rocm",
              "HIP": "rocm", "SYCL": "sycl", "CANN": "cann", "OpenCL": "opencl"}  # fmt: skip
+#: As ggml-vulkan prints a device when it looks for them: `ggml_vulkan: 0 = NAME (RADV) | uma: 1 |`.
+_VULKAN_UMA = re.compile(r"ggml_vulkan: (?P<number>\d+) = .* \| uma: 1 \|")
 _SOFTWARE = ("llvmpipe", "lavapipe", "swiftshader")
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """A program that holds memory of a card; how much is None where the driver will not say."""
+
+    name: str
+    used_bytes: int | None
 
 
 @dataclass(frozen=True, slots=True)
 class Device:
     """A GPU. `id` is what the engine calls it, None when the engine does not see it.
 
-    `learned` is what starts on it taught, by their kind.
+    `learned` is what starts on it taught, by their kind. One that `shares_ram` has no memory of
+    its own (Apple silicon, integrated GPUs; neither was seen by anybody with llmtp yet). `number`
+    is that of the driver, where its memory is known from there.
     """
 
     id: str | None
@@ -33,6 +45,9 @@ class Device:
     free_bytes: int | None
     source: str
     learned: Mapping[str, Learned] = field(default_factory=dict)
+    shares_ram: bool = False
+    users: tuple[User, ...] = ()
+    number: int | None = None
 
     @property
     def usable(self) -> bool:
@@ -48,6 +63,7 @@ class Device:
             "total_bytes": self.total_bytes,
             "free_bytes": self.free_bytes,
             "source": self.source,
+            "shares_ram": self.shares_ram,
         }
 
 
@@ -75,6 +91,7 @@ class Machine:
 
 def parse_list_devices(output: str) -> list[Device]:
     """Devices from llama-server's `--list-devices`, without those that have no memory."""
+    unified = {f"Vulkan{found['number']}" for found in _VULKAN_UMA.finditer(output)}
     devices = []
     for line in output.splitlines():
         match = _ENGINE_LINE.match(line)
@@ -89,17 +106,21 @@ def parse_list_devices(output: str) -> list[Device]:
                 total_bytes=int(match["total"]) * MiB,
                 free_bytes=int(match["free"]) * MiB,
                 source="engine",
+                shares_ram=backend == "metal" or match["id"] in unified,
             )
         )
     return devices
 
 
-def merge_devices(engine: Sequence[Device], nvml: Sequence[Device]) -> tuple[Device, ...]:
+def merge_devices(
+    engine: Sequence[Device], nvml: Sequence[Device], visible: str | None = None
+) -> tuple[Device, ...]:
     """Engine devices first, with NVML's memory where it is surely the same card.
 
     NVML is the better witness: the engine's own question costs it a driver context. Cards of one
-    name that stand more than once in a list cannot be told apart, so the engine's figures are
-    kept for them. Cards that only NVML sees come last, unusable.
+    name are in the same order for CUDA and for NVML, by their bus, as far as `visible`
+    (CUDA_VISIBLE_DEVICES) can be understood; for others the engine's figures are kept. Cards that
+    only NVML sees come last, unusable.
     """
     merged = []
     claimed: set[str] = set()
@@ -107,10 +128,25 @@ def merge_devices(engine: Sequence[Device], nvml: Sequence[Device]) -> tuple[Dev
         twins = [d for d in engine if d.name == device.name and d.backend == device.backend]
         same = [d for d in nvml if d.name in device.name]
         claimed.update(d.name for d in same)
-        if len(twins) == len(same) == 1:
-            card = same[0]
+        if visible is not None and device.backend == "cuda" and len(same) == len(nvml):
+            same = _visible(same, visible)
+        if len(twins) == len(same) and (len(same) == 1 or device.backend == "cuda"):
+            card = same[twins.index(device)]
             device = replace(
-                device, total_bytes=card.total_bytes, free_bytes=card.free_bytes, source="NVML"
+                device,
+                total_bytes=card.total_bytes,
+                free_bytes=card.free_bytes,
+                source="NVML",
+                users=card.users,
+                number=card.number,
             )
         merged.append(device)
     return (*merged, *(card for card in nvml if card.name not in claimed))
+
+
+def _visible(cards: Sequence[Device], numbers: str) -> list[Device]:
+    """Those that CUDA shows, in its order; all where the list is not of plain numbers."""
+    chosen = [text.strip() for text in numbers.split(",")]
+    if not all(text.isdigit() and int(text) < len(cards) for text in chosen):
+        return list(cards)
+    return [cards[int(text)] for text in chosen]

@@ -7,18 +7,18 @@ from pathlib import Path
 
 import psutil
 
+from llmtp.machine.cgroup import least_room
 from llmtp.machine.devices import Host
-
-_CGROUP = Path("/sys/fs/cgroup")
 
 
 def read_host() -> Host:
     """RAM and CPU now."""
     memory = psutil.virtual_memory()
     total, available, source = memory.total, memory.available, "operating system"
-    limit, used = _cgroup_bytes("memory.max"), _cgroup_used()
-    if limit is not None and used is not None and limit < total:
-        total, available, source = limit, min(available, max(limit - used, 0)), "cgroup limit"
+    room = least_room()
+    if room is not None and room.limit_bytes < total:
+        total, available = room.limit_bytes, min(available, room.free_bytes)
+        source = "cgroup limit"
     return Host(_cpu_name(), total, available, source)
 
 
@@ -57,25 +57,6 @@ class ProcessMeter:
             except psutil.Error:
                 return None
         return self._process
-
-
-def _cgroup_used() -> int | None:
-    """What the container holds without its file cache, which makes room when asked."""
-    used = _cgroup_bytes("memory.current")
-    try:
-        rows = dict(row.split() for row in (_CGROUP / "memory.stat").read_text().splitlines())
-    except (OSError, ValueError):
-        return used
-    cache = sum(int(rows.get(name, 0)) for name in ("active_file", "inactive_file"))
-    return None if used is None else max(used - cache, 0)
-
-
-def _cgroup_bytes(name: str) -> int | None:
-    try:
-        text = (_CGROUP / name).read_text().strip()
-    except OSError:
-        return None
-    return int(text) if text.isdigit() else None
 
 
 def _cpu_name() -> str | None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pynvml
 
-from llmtp.machine.devices import Device
+from llmtp.machine.devices import Device, User
 from llmtp.text import clean
+
+_MOST_USERS = 4
 
 
 def nvidia_devices() -> list[Device]:
@@ -26,16 +28,15 @@ def nvidia_devices() -> list[Device]:
 
 
 class CardMeter:
-    """Memory of the one card whose name the engine's device name contains; else all unknown.
+    """Memory of one card by its number; all unknown where the driver does not know it any more.
 
     NVML stays open, so that a reading costs microseconds.
     """
 
-    def __init__(self, engine_name: str) -> None:
+    def __init__(self, number: int) -> None:
         try:
             pynvml.nvmlInit()
-            handles = map(pynvml.nvmlDeviceGetHandleByIndex, range(pynvml.nvmlDeviceGetCount()))
-            self._handle = next((h for h in handles if _name(h) in engine_name), None)
+            self._handle = pynvml.nvmlDeviceGetHandleByIndex(number)
         except pynvml.NVMLError:
             self._handle = None
 
@@ -79,7 +80,29 @@ def _device(index: int) -> Device:
         total_bytes=None if memory is None else int(memory.total),
         free_bytes=None if memory is None else int(memory.free),
         source="NVML",
+        number=index,
+        users=tuple(_users(handle)),
     )
+
+
+def _users(handle: object) -> Iterator[User]:
+    """Who holds memory of a card, the most first; nobody in containers, which see no others."""
+    found: dict[int, int | None] = {}
+    for question in (
+        pynvml.nvmlDeviceGetComputeRunningProcesses,
+        pynvml.nvmlDeviceGetGraphicsRunningProcesses,
+    ):
+        try:
+            found |= {one.pid: one.usedGpuMemory for one in question(handle)}
+        except pynvml.NVMLError:
+            continue
+    for pid, used in sorted(found.items(), key=lambda one: one[1] or 0, reverse=True)[:_MOST_USERS]:
+        try:
+            path = pynvml.nvmlSystemGetProcessName(pid)
+        except pynvml.NVMLError:
+            path = f"process {pid}"
+        name = str(path).replace("\\", "/").rpartition("/")[2]
+        yield User(clean(name, 40), None if used is None else int(used))
 
 
 def _name(handle: object) -> str:
