@@ -7,6 +7,7 @@
     ├── BadFileError        5   not a whole, readable GGUF file
     ├── DownloadError       5   the Hub did not give it
     ├── StartFailedError    6   the engine did not become ready
+    │   └── OutOfMemoryError    because memory ran out: a smaller plan may do
     ├── ServerDiedError     7   the engine ended by itself
     ├── NotFoundError       8   path, profile or drafter
     ├── EngineError         9   no llama-server that can run Gemma 4 MTP
@@ -98,6 +99,9 @@ class PairRejectedError(LlmtpError):
 
 
 class DoesNotFitError(LlmtpError):
+    """`short` says by how much, in a few words."""
+
+    short = ""
     exit_code = ExitCode.DOES_NOT_FIT
     rule = "does-not-fit"
 
@@ -115,6 +119,13 @@ class DownloadError(LlmtpError):
 class StartFailedError(LlmtpError):
     exit_code = ExitCode.START_FAILED
     rule = "start-failed"
+
+
+class OutOfMemoryError(StartFailedError):
+    """`in_ram` says that it was not a GPU's memory."""
+
+    rule = "out-of-memory"
+    in_ram = False
 
 
 class ServerDiedError(LlmtpError):

@@ -24,7 +24,6 @@ NORMAL = "0.01 E llama_init_from_model: Gemma4Assistant requires ctx_other to be
 @pytest.mark.parametrize(
     ("mode", "code", "words"),
     [
-        ("out-of-memory", 6, "it ran out of memory"),
         ("unknown-end", 6, "it ended with code 3: srv  load_model: the moon is in the wrong �[31m"),
         ("never-drafts", 10, "the server drafts nothing: its slots are not set up for drafting"),
         ("dies-at-request", 6, "it was killed (SIGKILL)"),
@@ -191,7 +190,7 @@ def test_causes_are_read_from_what_engines_print() -> None:
     vulkan = "ggml_vulkan: Device memory allocation of size 1 failed. ErrorOutOfDeviceMemory"
     assert explain(1, [bind]).message == "the port was taken"
     assert explain(-signal.SIGABRT, [asserted]).message == "it aborted on an assertion"
-    assert explain(1, [vulkan]).message == "it ran out of memory"
+    assert explain(1, [vulkan]).message == "it ran out of device memory"
     assert explain(-signal.SIGILL, []).message.startswith("it was built for another CPU")
     assert explain(-signal.SIGSEGV, [NORMAL]).message == "it ended by SIGSEGV"
     assert explain(None, []).message == "it does not answer"

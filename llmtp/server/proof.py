@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from llmtp.errors import EngineUnreachableError, Finding, MtpInactiveError, StartFailedError
 from llmtp.text import clean
@@ -21,10 +21,14 @@ _PROMPT = (
 
 @dataclass(frozen=True, slots=True)
 class Proof:
-    """Counters of the probe: tokens drafted, and how many of them the main model kept."""
+    """Counters of the probe: tokens drafted, and how many of them the main model kept.
+
+    `tokens_per_s` is how fast it was decoded, None where the engine does not say.
+    """
 
     drafted: int
     accepted: int
+    tokens_per_s: float | None = None
 
     @property
     def active(self) -> bool:
@@ -68,7 +72,11 @@ def prove(client: EngineClient, n_max: int) -> Proof:
             rule="first-request",
             fix="see its log",
         ) from error
-    proof = Proof(int(timings.get("draft_n", 0)), int(timings.get("draft_n_accepted", 0)))
+    proof = Proof(
+        int(timings.get("draft_n", 0)),
+        int(timings.get("draft_n_accepted", 0)),
+        _speed(timings),
+    )
     if not proof.active:
         raise MtpInactiveError(
             "the drafter is loaded, but the server drafts nothing: " + _likely_cause(client),
@@ -77,6 +85,12 @@ def prove(client: EngineClient, n_max: int) -> Proof:
             fix="install another llama.cpp build, or run without MTP: --draft off",
         )
     return proof
+
+
+def _speed(timings: dict[str, Any]) -> float | None:
+    """The first token belongs to the prompt (server-task.cpp)."""
+    count, took_ms = timings.get("predicted_n", 0), timings.get("predicted_ms", 0)
+    return (count - 1) / took_ms * 1000 if count > 1 and took_ms else None
 
 
 def _likely_cause(client: EngineClient) -> str:

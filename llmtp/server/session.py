@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING
 from llmtp import paths, signals
 from llmtp.engine.build import LISTENING
 from llmtp.engine.command import Command, Serving
-from llmtp.errors import ServerDiedError, StartFailedError
+from llmtp.errors import OutOfMemoryError, ServerDiedError, StartFailedError
+from llmtp.machine import cgroup
 from llmtp.machine.host import ProcessMeter
 from llmtp.plan.result import Plan
 from llmtp.server.access import connect_host, read_key
-from llmtp.server.failure import explain, is_telling
+from llmtp.server.failure import Cause, explain, is_telling
 from llmtp.server.process import ServerProcess
 from llmtp.server.proof import Proof, prove
 
@@ -50,10 +51,12 @@ class Session:
         self._telling: deque[str] = deque(maxlen=_KEPT_LINES)
         self._process: ServerProcess | None = None
         self._client: EngineClient | None = None
+        self._oom_kills = 0
         self._started_at = time.monotonic()
 
     def __enter__(self) -> Session:
         stamp = time.strftime("%Y%m%d-%H%M%S")
+        self._oom_kills = cgroup.oom_kills() or 0
         name = re.sub(r"[^A-Za-z0-9._-]", "_", self.plan.name)
         log = paths.log_dir() / f"{name}-{stamp}-{self.serving.port}.log"
         try:
@@ -136,18 +139,32 @@ class Session:
 
     def died(self) -> ServerDiedError:
         """Why the server is gone, for whoever noticed."""
-        message, observed, fix = self._ending()
-        after = f"the server died after {self.uptime_s:.0f} s: {message}"
-        return ServerDiedError(after, observed=observed, fix=fix)
+        cause = self._cause()
+        return ServerDiedError(
+            f"the server died after {self.uptime_s:.0f} s: {cause.message}",
+            observed=self._status(),
+            fix=f"{cause.fix}; its log: {self.log}",
+        )
 
     def _start_failed(self) -> StartFailedError:
-        message, observed, fix = self._ending()
-        return StartFailedError(f"the server did not start: {message}", observed=observed, fix=fix)
+        cause = self._cause()
+        kind = OutOfMemoryError if cause.out_of else StartFailedError
+        error = kind(
+            f"the server did not start: {cause.message}",
+            observed=self._status(),
+            fix=f"{cause.fix}; its log: {self.log}",
+        )
+        if isinstance(error, OutOfMemoryError):
+            error.in_ram = cause.out_of == "RAM"
+        return error
 
-    def _ending(self) -> tuple[str, str | None, str]:
+    def _cause(self) -> Cause:
+        kills = (cgroup.oom_kills() or 0) - self._oom_kills
+        return explain(self.process.returncode, list(self._telling), oom_kills=kills)
+
+    def _status(self) -> str | None:
         returncode = self.process.returncode
-        cause = explain(returncode, list(self._telling))
-        return cause.message, _status(returncode), f"{cause.fix}; its log: {self.log}"
+        return None if returncode is None else f"exit status {returncode}"
 
     def _on_line(self, line: str) -> None:
         if LISTENING in line:
@@ -155,7 +172,3 @@ class Session:
         if is_telling(line):
             self._telling.append(line)
         self._hand_on(line)
-
-
-def _status(returncode: int | None) -> str | None:
-    return None if returncode is None else f"exit status {returncode}"
