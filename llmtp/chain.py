@@ -14,16 +14,28 @@ from llmtp.hub.files import HubFile, Repository
 from llmtp.hub.reference import Asked, Reference
 from llmtp.machine.detect import detect
 from llmtp.machine.devices import Device, Machine
-from llmtp.plan.choose import Wishes, make_plan
+from llmtp.plan.choose import make_plan
 from llmtp.plan.result import Plan
+from llmtp.plan.shrink import shrunk
 from llmtp.plan.sources import part_sources
+from llmtp.plan.wishes import Wishes
 from llmtp.profiles import Sampling
-from llmtp.selection import Alternative, Selection, select, select_published
+from llmtp.selection import Alternative, Selection, alone, select, select_published
 from llmtp.units import format_bytes
 from llmtp.verdict import Checked, judge
 
 if TYPE_CHECKING:
     from llmtp.hub.fetch import Progress
+
+
+@dataclass(frozen=True, slots=True)
+class _Request:
+    """What a plan was made from, so that another one can be made when it fails."""
+
+    wishes: Wishes
+    serving: Serving
+    extra: Sequence[str]
+    look: _Look
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +51,7 @@ class Prepared:
     plan: Plan
     command: Command
     findings: tuple[Finding, ...]
+    request: _Request
     alternatives: tuple[Alternative, ...] = ()
     download_bytes: int = 0
 
@@ -124,14 +137,37 @@ def prepare(
             checked = _judged(chosen.catalogue.on_disk(chosen.reference))
     watch.checked(checked)
     reference, found = checked.reference, look.engine()
-    plan = make_plan(reference, look.machine(), wishes)
+    machine = look.machine()
+    plan = make_plan(reference, machine, wishes)
     if chosen.why:
         plan = replace(plan, why=(chosen.why, *plan.why))
     command = build_command(plan, found, _with_sampling(serving, reference), extra)
     if watch.progress is not None:
         uses.record(asked.model, reference.models)
     findings = (*checked.findings, *found.skipped, *plan.findings, *command.findings)
-    return Prepared(reference, found, plan, command, findings, chosen.alternatives, download_bytes)
+    request = _Request(wishes, serving, extra, look)
+    alternatives = chosen.alternatives
+    if survey and not alternatives:
+        alternatives = (alone(reference, plan, machine, wishes),)
+    return Prepared(
+        reference, found, plan, command, findings, request, alternatives, download_bytes
+    )
+
+
+def prepare_smaller(failed: Prepared, *, in_ram: bool) -> Prepared:
+    """The next plan for the same files after one that ran out of memory, on the GPU or `in_ram`.
+
+    The machine is looked at anew; where it still has room enough, the plan was wrong by something,
+    and the next one takes less than that. Raises DoesNotFitError where nothing is left to give up.
+    """
+    request, plan = failed.request, failed.plan
+    machine = shrunk(request.look.machine(), plan, in_ram=in_ram)
+    smaller = make_plan(failed.reference, machine, request.wishes)
+    serving = _with_sampling(request.serving, failed.reference)
+    command = build_command(smaller, failed.engine, serving, request.extra)
+    return replace(
+        failed, plan=smaller, command=command, findings=(*smaller.findings, *command.findings)
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,20 +4,31 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from functools import reduce
 from typing import TYPE_CHECKING, Any, Protocol
 
-from llmtp.chain import Prepared
+from llmtp import spill
+from llmtp.chain import Prepared, prepare_smaller
 from llmtp.engine.command import Serving
-from llmtp.errors import EngineUnreachableError, Finding, MtpInactiveError, ServerDiedError
+from llmtp.errors import (
+    DoesNotFitError,
+    EngineUnreachableError,
+    Finding,
+    MtpInactiveError,
+    OutOfMemoryError,
+    ServerDiedError,
+)
 from llmtp.machine import learned
+from llmtp.machine.devices import Device
 from llmtp.machine.host import ProcessMeter
 from llmtp.machine.learned import Learned
 from llmtp.metrics.allocations import Allocations
 from llmtp.metrics.comparison import Comparison, compare
 from llmtp.metrics.counters import LogTally
 from llmtp.metrics.sampler import Meters, Sample, Sampler
+from llmtp.plan.memory import Parts
 from llmtp.plan.overhead import overhead_kind
 from llmtp.plan.result import Plan
 from llmtp.server.answer import Answer, stream_answer
@@ -30,6 +41,8 @@ if TYPE_CHECKING:
     from llmtp.machine.nvml import CardMeter
 
 SAMPLE_EVERY_S = 1.0
+#: So often a start that ran out of memory is tried again with a smaller plan.
+MOST_STEPS = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +55,9 @@ class Event:
 
 class View(Protocol):
     """Shows what happens. Called from one thread, in the order of events."""
+
+    def prepared(self, prepared: Prepared) -> None:
+        """The plan that is started now; another one follows where it runs out of memory."""
 
     def event(self, event: Event) -> None: ...
 
@@ -70,10 +86,10 @@ class _Tally:
 class Running:
     """A server that is ready and, where MTP is on, proved."""
 
-    def __init__(self, session: Session, tally: _Tally, card: CardMeter | None) -> None:
+    def __init__(self, session: Session, tally: _Tally, cards: Sequence[CardMeter]) -> None:
         self.session = session
         self._tally = tally
-        self._card = card
+        self._cards = cards
 
     def watch(self, view: View) -> None:
         """Show samples until the server dies, which raises, or somebody interrupts."""
@@ -98,14 +114,56 @@ class Running:
 
     def _sampler(self) -> Sampler:
         meter = ProcessMeter(self.session.process.pid)
-        on_device = self._card.used_bytes if self._card else lambda: None
-        meters = Meters(meter.rss_bytes, on_device)
+        meters = Meters(meter.rss_bytes, self._used_bytes)
         return Sampler(self.session.client, lambda: self._tally.now, meters)
+
+    def _used_bytes(self) -> int | None:
+        """Of all cards of the plan, by all programs."""
+        used = [card.used_bytes() for card in self._cards]
+        known = [count for count in used if count is not None]
+        return sum(known) if known and len(known) == len(used) else None
 
 
 @contextlib.contextmanager
 def launch(prepared: Prepared, serving: Serving, view: View) -> Iterator[Running]:
-    """Start, wait for ready, prove MTP; the server is stopped on leaving."""
+    """Start, wait for ready, prove MTP; the server is stopped on leaving.
+
+    Where memory runs out all the same, the plan gives up more and it is tried again, a few times.
+    """
+    with contextlib.ExitStack() as stack:
+        for step in range(MOST_STEPS + 1):
+            view.prepared(prepared)
+            try:
+                running = stack.enter_context(_started(prepared, serving, view))
+                break
+            except OutOfMemoryError as error:
+                prepared = _step_down(prepared, error, step + 1, view)
+        yield running
+
+
+def _step_down(prepared: Prepared, error: OutOfMemoryError, step: int, view: View) -> Prepared:
+    """The next plan; raises the error itself where there is none."""
+    if step > MOST_STEPS or prepared.request.wishes.strict:
+        raise error
+    try:
+        smaller = prepare_smaller(prepared, in_ram=error.in_ram)
+    except DoesNotFitError:
+        raise error from None
+    given_up = [one for one in smaller.plan.given_up if one not in prepared.plan.given_up]
+    reason = error.findings[0].message
+    steps = [one.to_dict() for one in given_up]
+    view.event(Event("restarting", {"step": step, "reason": reason, "given_up": steps}))
+    words = ", ".join(one.words() for one in given_up)
+    view.finding(
+        Finding(error.findings[0].rule, "warning", f"{reason}; trying again with less: {words}")
+    )
+    told = {one.rule for one in (*prepared.plan.given_up, *given_up)}
+    return replace(smaller, findings=tuple(f for f in smaller.findings if f.rule not in told))
+
+
+@contextlib.contextmanager
+def _started(prepared: Prepared, serving: Serving, view: View) -> Iterator[Running]:
+    """One start of one plan."""
     plan, tally = prepared.plan, _Tally()
     files = [plan.main, *([plan.draft] if plan.draft else [])]
     total_bytes = sum(facts.file_bytes for facts in files)
@@ -137,16 +195,19 @@ def launch(prepared: Prepared, serving: Serving, view: View) -> Iterator[Running
             view.event(_mtp_event(proof, proof.findings() if proof else []))
             for finding in proof.findings() if proof else ():
                 view.finding(finding)
-            card = _card(plan)
-            comparison = _compare(session, tally.allocations, card)
+            cards = _cards(plan)
+            comparison = _compare(session, tally.allocations, cards)
             view.event(Event("memory", comparison.to_dict()))
+            spilled = _spilled(session, comparison, proof)
+            if spilled is not None:
+                _on_spill(prepared, spilled, view)
             try:
-                yield Running(session, tally, card)
+                yield Running(session, tally, cards)
             finally:
                 # Some of the driver's share only comes with a request, and grows with longer ones.
                 asked = proof is not None or tally.now.requests > 0
                 if asked and session.process.returncode is None:
-                    _learn(plan, _compare(session, tally.allocations, card))
+                    _learn(plan, _compare(session, tally.allocations, cards))
     finally:
         view.event(Event("stopped", {"uptime_s": round(session.uptime_s, 3)}))
 
@@ -174,35 +235,71 @@ def planned_event(prepared: Prepared) -> Event:
     return Event("planned", prepared.to_dict() | {"findings": findings})
 
 
-def _card(plan: Plan) -> CardMeter | None:
-    """The driver's meter of the card that the plan uses, where there is one."""
-    if plan.device is None or plan.device.source != "NVML":
-        return None
+def _spilled(session: Session, comparison: Comparison, proof: Proof | None) -> str | None:
+    """In words, where something of the plan is not on the card."""
+    plan = session.plan
+    missing = spill.missing_on_card(plan, comparison)
+    if missing is not None or proof is None:
+        return missing
+    if spill.is_slow(plan, proof):
+        again = session.prove()  # the first request after a start may be slow for another reason
+        if again is not None and spill.is_slow(plan, again):
+            return spill.slow_words(plan, again)
+    spill.remember_speed(plan, proof)
+    return None
+
+
+def _on_spill(prepared: Prepared, spilled: str, view: View) -> None:
+    """Step down, as from memory that ran out; where nothing is left to give up, only say it."""
+    if not prepared.request.wishes.strict:
+        try:
+            prepare_smaller(prepared, in_ram=False)
+        except DoesNotFitError:
+            pass
+        else:
+            raise OutOfMemoryError(spilled, rule="spilled", fix="free memory of the card")
+    fix = "free memory of the card, or use a smaller --ctx or quant"
+    view.finding(Finding("spilled", "warning", spilled, fix=fix))
+
+
+def _cards(plan: Plan) -> list[CardMeter]:
+    """The driver's meters of the cards that the plan uses; none unless of all of them."""
+    numbers = [gpu.number for gpu in plan.gpus if gpu.number is not None]
+    if not numbers or len(numbers) < len(plan.gpus):
+        return []
     from llmtp.machine.nvml import CardMeter
 
-    return CardMeter(plan.device.name)
+    return [CardMeter(number) for number in numbers]
 
 
-def _compare(session: Session, said: Allocations, card: CardMeter | None) -> Comparison:
+def _compare(session: Session, said: Allocations, cards: Sequence[CardMeter]) -> Comparison:
     """The plan against what engine and driver say now, where the layers are."""
     plan = session.plan
-    if plan.device is None:
+    if not plan.gpus:
         return compare(plan.host_parts, said, "host", None, drafts=plan.mtp)
-    (planned,) = (usage.parts for usage in plan.devices if usage.device is plan.device)
-    taken = None
-    if card is not None:
-        taken = card.process_bytes(session.process.pid)
-        free, was_free = card.free_bytes(), plan.device.free_bytes
-        if taken is None and free is not None and was_free is not None:
-            taken = was_free - free
-    return compare(planned, said, "device", taken, drafts=plan.mtp)
+    planned = reduce(Parts.__add__, (usage.parts for usage in plan.used_devices))
+    pid = session.process.pid
+    taken = [_taken(card, gpu, pid) for card, gpu in zip(cards, plan.gpus, strict=False)]
+    known = [count for count in taken if count is not None]
+    total = sum(known) if len(known) == len(plan.gpus) else None
+    return compare(planned, said, "device", total, drafts=plan.mtp)
+
+
+def _taken(card: CardMeter, gpu: Device, pid: int) -> int | None:
+    """Of one card by the engine: what the driver says of the process, or what is gone since."""
+    taken = card.process_bytes(pid)
+    free, was_free = card.free_bytes(), gpu.free_bytes
+    if taken is None and free is not None and was_free is not None:
+        return was_free - free
+    return taken
 
 
 def _learn(plan: Plan, comparison: Comparison) -> None:
     """Keep the driver's share for the next plan of that kind on that device, where it is told."""
-    device, overhead, taken = plan.device, comparison.overhead_bytes, comparison.taken_bytes
-    if device is None or overhead is None or taken is None:
+    overhead, taken = comparison.overhead_bytes, comparison.taken_bytes
+    if len(plan.gpus) != 1 or overhead is None or taken is None:
         return
+    device = plan.gpus[0]
     kind = overhead_kind(plan.main.shape, plan.kv_type, drafts=plan.mtp)
     taught = Learned(overhead, comparison.planned.total, taken, time.strftime("%Y-%m-%d"))
     learned.remember(device.name, device.backend, kind, taught)

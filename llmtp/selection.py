@@ -17,9 +17,11 @@ from llmtp.hub.offers import Offer
 from llmtp.hub.published import published_catalogue
 from llmtp.hub.reference import Asked, Catalogue, Reference
 from llmtp.machine.devices import Machine
-from llmtp.plan.choose import Wishes, make_plan
+from llmtp.plan.choose import make_plan
 from llmtp.plan.grade import Grade, grade
+from llmtp.plan.grid import Cell, grid
 from llmtp.plan.result import Plan
+from llmtp.plan.wishes import Wishes
 from llmtp.text import clean
 from llmtp.units import format_bytes
 from llmtp.verdict import judge
@@ -54,10 +56,11 @@ class Tried:
 
 @dataclass(frozen=True, slots=True)
 class Alternative:
-    """A quant that could be had, and what would come of it here."""
+    """A quant that could be had, what would come of it here, and what it would take by context and
+    drafter. One that is only a file of the user's has no repository."""
 
     quant: str
-    repository: str
+    repository: str | None
     file_bytes: int
     on_disk: bool
     ctx_size: int | None
@@ -65,6 +68,7 @@ class Alternative:
     device: str | None
     chosen: bool
     reason: str | None
+    cells: tuple[Cell, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         return {
@@ -78,6 +82,7 @@ class Alternative:
             "device": self.device,
             "chosen": self.chosen,
             "reason": self.reason,
+            "grid": [cell.to_dict() for cell in self.cells],
         }
 
 
@@ -123,11 +128,14 @@ def select(
         found = _held(here, hub, wishes, look)
     if found is not None and not survey:
         return found
-    tried = list(_try(hub, hub.offers(), wishes, look(), every=survey))
+    machine = look()
+    tried = list(_try(hub, hub.offers(), wishes, machine, every=survey))
     if found is None:
         best = _best(tried)
         found = Selection(hub, _reference(best), best.offer, _why(best, tried))
-    return replace(found, alternatives=_alternatives(tried, found.offer) if survey else ())
+    if not survey:
+        return found
+    return replace(found, alternatives=_alternatives(tried, found.offer, machine, wishes))
 
 
 def select_published(
@@ -140,9 +148,10 @@ def select_published(
     published = published_catalogue(asked, error)
     if published is None:
         raise error
-    tried = list(_try(published, published.offers(), wishes, look(), every=True))
+    machine = look()
+    tried = list(_try(published, published.offers(), wishes, machine, every=True))
     best = _best(tried)
-    alternatives = _alternatives(tried, best.offer)
+    alternatives = _alternatives(tried, best.offer, machine, wishes)
     here = Catalogue(asked, offline=True)
     return Selection(here, _reference(best), best.offer, _why(best, tried), alternatives)
 
@@ -186,7 +195,8 @@ def _try(
 ) -> Iterator[Tried]:
     """Offers in their order, to the first that gives nothing up unless `every` is wanted.
 
-    Smaller drafters are tried where no offer runs with its best one.
+    Smaller drafters are tried where no offer runs with its best one, and layers or experts are
+    left to the CPU where none runs without that: of the smallest offer, because quants go first.
     """
     room = machine.host.total_bytes + sum(d.total_bytes or 0 for d in machine.devices)
     full = usable = False
@@ -201,11 +211,18 @@ def _try(
         yield one
     if usable:
         return
+    fits = any(one.plan for one in tried)
     for one in tried:
         if one.reference is not None:
             smaller = catalogue.with_smaller_drafter(one.offer, one.reference)
             if smaller is not None:
-                yield _planned(one.offer, smaller, wishes, machine, smaller_drafter=True)
+                another = _planned(one.offer, smaller, wishes, machine, smaller_drafter=True)
+                fits = fits or another.plan is not None
+                yield another
+    too_large = [one for one in tried if isinstance(one.error, DoesNotFitError) and one.reference]
+    if not fits and too_large:
+        least = min(too_large, key=lambda one: one.offer.file_bytes)
+        yield _planned(least.offer, _reference(least), wishes, machine, partly=True)
 
 
 def _plan(catalogue: Pairs, offer: Offer, wishes: Wishes, machine: Machine, room: int) -> Tried:
@@ -231,13 +248,15 @@ def _planned(
     machine: Machine,
     *,
     smaller_drafter: bool = False,
+    partly: bool = False,
 ) -> Tried:
     checked = judge(reference)
     if not checked.compatible:
         error = PairRejectedError.from_findings(checked.findings)
         return Tried(offer, reference, None, error, smaller_drafter)
     try:
-        return Tried(offer, reference, make_plan(reference, machine, wishes), None, smaller_drafter)
+        plan = make_plan(reference, machine, wishes, partly=partly)
+        return Tried(offer, reference, plan, None, smaller_drafter)
     except DoesNotFitError as error:
         return Tried(offer, reference, None, error, smaller_drafter)
 
@@ -283,7 +302,30 @@ def _disk_selection(catalogue: Catalogue, best: Tried) -> Selection:
     return Selection(catalogue, reference, best.offer, why)
 
 
-def _alternatives(tried: list[Tried], chosen: Offer | None) -> tuple[Alternative, ...]:
+def alone(reference: Reference, plan: Plan, machine: Machine, wishes: Wishes) -> Alternative:
+    """What was named by hand, and so is all that there is."""
+    return Alternative(
+        quant=reference.main.quant or reference.name,
+        repository=None,
+        file_bytes=reference.main.file_bytes,
+        on_disk=reference.main.is_local,
+        ctx_size=plan.ctx_size,
+        n_max=plan.n_max,
+        device=_where(plan),
+        chosen=True,
+        reason=None,
+        cells=grid(reference, machine, wishes),
+    )
+
+
+def _where(plan: Plan) -> str:
+    place = " + ".join(gpu.name for gpu in plan.gpus) or "CPU"
+    return f"{place} and CPU" if plan.gpus and plan.on_cpu else place
+
+
+def _alternatives(
+    tried: list[Tried], chosen: Offer | None, machine: Machine, wishes: Wishes
+) -> tuple[Alternative, ...]:
     """One a quant, with the drafter that makes the better plan."""
     better: dict[tuple[str, str], Tried] = {}
     for one in tried:
@@ -291,7 +333,13 @@ def _alternatives(tried: list[Tried], chosen: Offer | None) -> tuple[Alternative
         if one.grade is not None and (known.grade is None or one.grade < known.grade):
             better[_key(one.offer)] = one
     mine = None if chosen is None else _key(chosen)
-    return tuple(_alternative(one, key == mine) for key, one in better.items())
+    return tuple(
+        replace(
+            _alternative(one, key == mine),
+            cells=grid(one.reference, machine, wishes) if one.reference else (),
+        )
+        for key, one in better.items()
+    )
 
 
 def _key(offer: Offer) -> tuple[str, str]:
@@ -301,13 +349,14 @@ def _key(offer: Offer) -> tuple[str, str]:
 def _alternative(one: Tried, chosen: bool) -> Alternative:
     plan = one.plan
     if plan is not None:
-        device = plan.device.name if plan.device else "CPU"
+        device = _where(plan)
         wanted = one.reference is not None and one.reference.draft is not None
         words = ["without MTP" if wanted and not plan.mtp else None,
                  "with a smaller drafter" if one.smaller_drafter else None]  # fmt: skip
         reason = ", ".join(filter(None, words)) or None
     else:
-        device, reason = None, clean(str(one.error), 120)
+        short = one.error.short if isinstance(one.error, DoesNotFitError) else ""
+        device, reason = None, short or clean(str(one.error), 120)
     return Alternative(
         quant=one.offer.label,
         repository=one.offer.repository.name.repo_id,

@@ -35,12 +35,17 @@ def show_command(out: Out, prepared: Prepared) -> None:
         out.data(prepared.command.shell_line() + "\n")
 
 
-def answer(out: Out, running: Running, prompt: str, prepared: Prepared) -> None:
+def answer(out: Out, running: Running, prompt: str) -> None:
     """Stream the answer to stdout, one line about it to stderr."""
     quiet = out.as_json
     given = running.answer(prompt, (lambda _: None) if quiet else out.data)
     if quiet:
-        data = {"model": prepared.plan.name, "n_max": prepared.plan.n_max}
+        plan = running.session.plan
+        data = {
+            "model": plan.name,
+            "n_max": plan.n_max,
+            "given_up": [one.to_dict() for one in plan.given_up],
+        }
         out.envelope(data | given.to_dict(), ExitCode.OK)
         return
     if not given.answer.endswith("\n"):

@@ -100,7 +100,13 @@ class KvType(StrEnum):
     iq4_nl = "iq4_nl"
 
 
-KvTypeOpt = Annotated[KvType, typer.Option("--kv-type", help="Type of the K and V caches.")]
+KvTypeOpt = Annotated[
+    KvType | None,
+    typer.Option(
+        "--kv-type",
+        help="Type of the K and V caches. Default: f16, or q8_0 where memory is short.",
+    ),
+]
 HostOpt = Annotated[str, typer.Option("--host", help="Address to listen on; wider needs a key.")]
 PortOpt = Annotated[
     int | None, typer.Option("--port", min=1, max=65535, help="Port. Default: a free one.")

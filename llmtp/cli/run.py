@@ -15,7 +15,6 @@ from llmtp.cli.options import (
     EngineOpt,
     HostOpt,
     JsonOpt,
-    KvType,
     KvTypeOpt,
     MakeKeyOpt,
     MarginOpt,
@@ -56,7 +55,7 @@ def command(
     draft: DraftOpt = "auto",
     ctx_size: CtxOpt = "auto",
     n_max: NMaxOpt = "auto",
-    kv_type: KvTypeOpt = KvType.f16,
+    kv_type: KvTypeOpt = None,
     parallel: ParallelOpt = 1,
     margin: MarginOpt = None,
     mmproj: MmprojOpt = "off",
@@ -92,14 +91,13 @@ def command(
             lambda checked: view.event(launch.checked_event(checked)), view.note, view.downloading
         )
         prepared = chain.prepare(asked, wanted, serving, engine, extra or (), watch=watch)
-        view.prepared(prepared)
         if make_key:
             out.say(f"clients need the key in {serving.api_key_file}")
         with launch.launch(prepared, serving, view) as running:
             if prompt is None:
                 running.watch(view)
             else:
-                once.answer(out, running, prompt, prepared)
+                once.answer(out, running, prompt)
 
 
 def _only_behind_dashes(env: Env, extra: list[str]) -> None:

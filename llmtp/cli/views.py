@@ -24,9 +24,7 @@ _PLAIN_EVERY_S = 5.0
 
 
 class RunView(View, Protocol):
-    """A view that is also told the plan, and that opens and closes what it draws on."""
-
-    def prepared(self, prepared: Prepared) -> None: ...
+    """A view of what comes before a start too, that opens and closes what it draws on."""
 
     def note(self, text: str) -> None: ...
 

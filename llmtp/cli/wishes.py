@@ -9,7 +9,7 @@ from llmtp.cli.options import KvType, parse_ctx, parse_n_max
 from llmtp.engine.command import Serving
 from llmtp.errors import UsageError
 from llmtp.machine.devices import Device
-from llmtp.plan.choose import Wishes
+from llmtp.plan.wishes import Wishes
 from llmtp.ports import free_port, is_free
 from llmtp.server import access
 from llmtp.text import clean
@@ -24,7 +24,7 @@ def plan_wishes(
     ctx_size: str,
     n_max: str,
     draft: str,
-    kv_type: KvType,
+    kv_type: KvType | None,
     parallel: int,
     margin: str | None,
     strict: bool,
@@ -33,7 +33,7 @@ def plan_wishes(
     return Wishes(
         ctx=parse_ctx(ctx_size),
         n_max=parse_n_max(n_max),
-        kv_type=kv_type.value,
+        kv_type=kv_type and kv_type.value,
         parallel=parallel,
         margin=None if margin is None else parse_size(margin, "--margin"),
         draft_is_wanted=draft not in ("auto", "off") or n_max not in ("auto", "off"),

@@ -29,7 +29,9 @@ _PARTS = {"weights": "weights", "kv": "KV cache", "compute": "compute", "draft":
 
 def summary(plan: Plan) -> str:
     """What will run, in one line."""
-    place = plan.device.name if plan.device else "the CPU"
+    place = " + ".join(gpu.name for gpu in plan.gpus) or "the CPU"
+    if plan.gpus and plan.on_cpu:
+        place += " and the CPU"
     mtp = f"n-max {plan.n_max}" if plan.mtp else "MTP off"
     quant = f"{plan.main.quant}, " if plan.main.quant else ""
     return f"{plan.name}: {quant}context {format_count(plan.ctx_size)}, {mtp}, on {place}"

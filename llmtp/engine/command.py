@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 from llmtp.engine.build import Build
@@ -92,6 +93,14 @@ _OURS = {
 }
 
 
+#: Why some of ours may not be otherwise, and what breaks (llama.cpp issues 24366, 24440, 25522).
+_BREAKS = {
+    "--spec-draft-device": "the drafter where the last layers are: elsewhere the engine aborts",
+    "--spec-draft-ngl": "all of the drafter where the last layers are: else the engine aborts",
+    "--split-mode": "layer: other modes crash with MTP",
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Serving:
     """Where and for whom the server listens."""
@@ -158,15 +167,15 @@ def build_command(plan: Plan, engine: Engine, serving: Serving, extra: Sequence[
 
 
 def _options(plan: Plan, serving: Serving) -> list[tuple[str, ...]]:
-    device = plan.device.id if plan.device and plan.device.id else "none"
+    devices = [device.id for device in plan.gpus if device.id] or ["none"]
     options: list[tuple[str, ...]] = [("--model", str(plan.main.path))]
     if plan.draft is not None:
-        layers = plan.draft.shape.n_layers + 1 if plan.device else 0
+        layers = plan.draft.shape.n_layers + 1 if plan.gpus else 0
         options += [
             ("--model-draft", str(plan.draft.path)),
             ("--spec-type", "draft-mtp"),
             ("--spec-draft-n-max", str(plan.n_max)),
-            ("--spec-draft-device", device),
+            ("--spec-draft-device", devices[-1]),
             ("--spec-draft-ngl", str(layers)),
         ]
     if plan.mmproj is not None:
@@ -179,7 +188,7 @@ def _options(plan: Plan, serving: Serving) -> list[tuple[str, ...]]:
         ("--ubatch-size", str(plan.ubatch)),
         ("--cache-ram", str(plan.prompt_cache_bytes // MiB)),
         ("--ctx-checkpoints", str(plan.checkpoints)),
-        ("--device", device),
+        ("--device", ",".join(devices)),
         ("--gpu-layers", str(plan.gpu_layers)),
         ("--fit", "off"),
         ("--host", serving.host),
@@ -189,6 +198,10 @@ def _options(plan: Plan, serving: Serving) -> list[tuple[str, ...]]:
         ("--no-cors-credentials",),
         ("--verbosity", _TRACE),
     ]
+    if plan.split:
+        options += [("--split-mode", "layer"), ("--tensor-split", ",".join(map(str, plan.split)))]
+    if plan.cpu_experts:
+        options.append(("--n-cpu-moe", str(plan.cpu_experts)))
     if plan.threads is not None:
         options.append(("--threads", str(plan.threads)))
     if serving.api_key_file is not None:
@@ -207,7 +220,8 @@ def _check_extra(
 ) -> tuple[list[tuple[str, ...]], list[Finding]]:
     """Our options without those that the user may replace, and what is to be said of theirs."""
     findings = []
-    for word in extra:
+    drafts = any(option[0] == "--spec-type" for option in options)
+    for word, following in pairwise((*extra, "")):
         if not _is_flag(word):
             continue
         name, equals, value = word.partition("=")
@@ -236,6 +250,13 @@ def _check_extra(
                 rule="engine-args",
                 fix=f"leave out {flag}",
             )
+        if "--split-mode" in aliases and drafts and following not in ("layer", "none"):
+            raise UsageError(
+                f"{flag} {clean(following, 20)} does not go with MTP",
+                rule="engine-args",
+                expected=_BREAKS["--split-mode"],
+                fix=f"leave out {flag}, or use --draft off",
+            )
         if "--verbose" in aliases:
             findings.append(_said("prompts-logged", f"{flag} lets the engine log prompts"))
         if _KEY_IN_ARGV in aliases:
@@ -255,6 +276,7 @@ def _check_extra(
                 raise UsageError(
                     f"{flag} contradicts the plan, which says {' '.join(option)}",
                     rule="engine-args",
+                    expected=_BREAKS.get(option[0]),
                     fix=f"use {ours} of llmtp" if ours else f"leave out {flag}",
                 )
         if any(name in aliases for name in _UNPLANNED):

@@ -2,220 +2,219 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from typing import Literal
 
-from llmtp.errors import DoesNotFitError, Finding, UsageError
-from llmtp.gguf.shape import TextModel
+from llmtp.errors import DoesNotFitError, Finding
 from llmtp.hub.reference import Reference
-from llmtp.machine.devices import Device, Machine
-from llmtp.plan import memory
-from llmtp.plan.kv import KV_TYPES, checkpoint_bytes, round_context, takes
+from llmtp.machine.devices import Machine
+from llmtp.plan.fit import (
+    LEAST_CONTEXT,
+    USEFUL_CONTEXT,
+    context_range,
+    first_settings,
+    fit,
+    least_missing,
+)
+from llmtp.plan.kv import checkpoint_bytes, round_context, takes
+from llmtp.plan.ladder import GivenUp, Step
 from llmtp.plan.memory import Parts
-from llmtp.plan.nmax import default_n_max
-from llmtp.plan.overhead import overhead_kind
+from llmtp.plan.nmax import choose_n_max
+from llmtp.plan.place import HOST_MARGIN, LEAST_LAYERS, Place, usable_devices, whole_places
 from llmtp.plan.result import Plan, Usage
-from llmtp.plan.settings import Placement, Settings
+from llmtp.plan.search import largest
+from llmtp.plan.settings import Settings
+from llmtp.plan.wishes import Wishes, check_wishes
 from llmtp.units import GiB, MiB, format_bytes, format_count
 
-USEFUL_CONTEXT = 32 * 1024
-LEAST_CONTEXT = 8 * 1024
-MAX_SLOTS = 64
-DEVICE_MARGIN = 256 * MiB
-HOST_MARGIN = 1 * GiB
 PROMPT_CACHE = 8 * GiB
 #: A slot, which is the default of llama-server; it makes some two a prompt.
 MOST_CHECKPOINTS = 32
 #: The engine's threads spin at a barrier after each operation. A model this small is as fast on
 #: one, and with two on a busy 2-core machine an answer took 60 s instead of 0.5 s (b10068).
 ONE_THREAD = 64 * MiB
+#: Of a card's total, free when nothing runs on it: the driver keeps some.
+_EMPTY = 0.97
 
 
 @dataclass(frozen=True, slots=True)
-class Wishes:
-    """What the user asked of the plan; the defaults leave everything to it.
+class _Option:
+    """One way to run it; `wanted` is the n-max that was to be, and `why` the reason for it."""
 
-    `n_max` 0 is MTP off; `margin` is in bytes; `draft_is_wanted` says that MTP was asked for
-    by name, so that it may not be dropped.
+    place: Place
+    settings: Settings
+    wanted: int
+    why: str
+
+
+def make_plan(ref: Reference, machine: Machine, wishes: Wishes, *, partly: bool = True) -> Plan:
+    """The fastest safe plan; without `partly` only one that leaves nothing of a GPU's to the CPU.
+
+    Raises DoesNotFitError with the shortfall and the ways out.
     """
-
-    ctx: Literal["auto", "max"] | int = "auto"
-    n_max: int | None = None
-    kv_type: str = "f16"
-    parallel: int = 1
-    margin: int | None = None
-    draft_is_wanted: bool = False
-    strict: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class _Place:
-    """Somewhere that could hold all layers: a device, or RAM where it is None."""
-
-    machine: Machine
-    device: Device | None
-    margin: int | None
-
-    @property
-    def name(self) -> str:
-        if self.device is None:
-            return "RAM"
-        return f"{self.device.name} ({self.device.id})"
-
-    def parts(self, ref: Reference, settings: Settings) -> tuple[Parts, Parts, int]:
-        """On the device (nothing where there is none), in RAM, and how much of that is mapped."""
-        mmproj = memory.mmproj_bytes(ref.mmproj)
-        mixed = self.machine.mixed_batches
-        if self.device is None:
-            needed = memory.needed(ref.main, ref.draft, settings, Placement(mixed_batches=mixed))
-            return Parts(), replace(needed.host, mmproj=mmproj), needed.mapped_bytes
-        placement = Placement(self.device.backend or "unknown", mixed_batches=mixed)
-        needed = memory.needed(ref.main, ref.draft, settings, placement)
-        overhead = needed.device.overhead
-        kind = overhead_kind(ref.main.shape, settings.kv_type, drafts=settings.drafts)
-        if kind in self.device.learned:
-            # What fell far short of it was measured while another program let memory go.
-            overhead = max(self.device.learned[kind].overhead_bytes, overhead // 2)
-        on_device = replace(needed.device, overhead=overhead, mmproj=mmproj)
-        return on_device, needed.host, needed.mapped_bytes
-
-    def shortfall(self, ref: Reference, settings: Settings) -> int:
-        """Bytes that are missing with the margin kept; 0 or less fits."""
-        on_device, in_ram, _ = self.parts(ref, settings)
-        host_margin = HOST_MARGIN if self.margin is None or self.device else self.margin
-        missing = in_ram.total + host_margin - self.machine.host.available_bytes
-        if self.device is not None:
-            margin = DEVICE_MARGIN if self.margin is None else self.margin
-            missing = max(missing, on_device.total + margin - (self.device.free_bytes or 0))
-        return missing
+    check_wishes(wishes, ref.main.shape, has_draft=ref.draft is not None)
+    option = next(_options(ref, machine, wishes, partly=partly), None)
+    if option is None:
+        raise _does_not_fit(ref, whole_places(machine, wishes.margin, ref.main.shape)[0], wishes)
+    plan = _plan(ref, option, wishes)
+    findings = [one.finding(_short_of(option.place)) for one in plan.given_up]
+    if ref.draft is not None and option.wanted == 0 and wishes.n_max is None:
+        findings.append(Finding("mtp-no-gain", "info", option.why, fix="insist with --n-max 1"))
+    in_use = _in_use(ref, machine, wishes, plan) if plan.given_up else None
+    return replace(plan, findings=(*findings, *([in_use] if in_use else ())))
 
 
-def make_plan(ref: Reference, machine: Machine, wishes: Wishes) -> Plan:
-    """The fastest safe plan; raises DoesNotFitError with the shortfall and the ways out."""
-    text = ref.main.shape
-    _check_wishes(wishes, text, ref.draft is not None)
-    n_max, n_max_why = _choose_n_max(wishes, ref, text)
-    drafts = [n_max]
-    if n_max > 0 and not (wishes.draft_is_wanted or wishes.strict):
-        drafts.append(0)
-    places = _places(machine, wishes)
-    for place in places[:1] if wishes.strict else places:
-        for drafted in drafts:
-            settings = _fit_context(ref, place, wishes, text, drafted)
+def _options(
+    ref: Reference, machine: Machine, wishes: Wishes, *, partly: bool
+) -> Iterator[_Option]:
+    """What fits, in the order of giving up."""
+    places = whole_places(machine, wishes.margin, ref.main.shape)
+    chosen = [(place, *choose_n_max(wishes, ref, place)) for place in places]
+    for drafts in (True, False):
+        found = []
+        for place, wanted, why in chosen:
+            n_max = wanted if drafts else 0
+            kept = wishes.draft_is_wanted or wishes.strict
+            if not drafts and (kept or wanted == 0):
+                continue
+            settings = fit(ref, place, wishes, n_max)
             if settings is not None:
-                plan = _plan(ref, place, settings, n_max_why)
-                return replace(
-                    plan,
-                    ctx_is_asked=wishes.ctx != "auto",
-                    findings=_given_up(plan, place, places[0], n_max > 0),
-                )
-    raise _does_not_fit(ref, places[0], wishes, text, n_max)
+                found.append(_Option(place, settings, wanted, why))
+        if found:  # of equal ones the first: a single card
+            yield min(found, key=lambda one: _missed(ref, wishes, one))
+    if wishes.strict or not partly or not places[0].devices:
+        return
+    yield from _partly(ref, places[-1], wishes)
+    yield from _in_ram(ref, machine, wishes)
 
 
-def _check_wishes(wishes: Wishes, text: TextModel, has_draft: bool) -> None:
-    if wishes.n_max and not has_draft:
-        raise UsageError(
-            f"--n-max {wishes.n_max} needs a drafter, but it is off",
-            fix="leave out --draft off, or use --n-max off",
-        )
-    if not 1 <= wishes.parallel <= MAX_SLOTS:
-        raise UsageError(
-            f"--parallel {wishes.parallel} is not possible",
-            expected=f"1 to {MAX_SLOTS} slots",
-            fix="leave out --parallel for 1",
-        )
-    if not takes(text, wishes.kv_type):
-        block, _ = KV_TYPES[wishes.kv_type]
-        heads = (text.head_full, text.value_full, text.head_sliding, text.value_sliding)
-        raise UsageError(
-            f"--kv-type {wishes.kv_type} does not go with this model's heads of {min(heads)}",
-            rule="kv-type",
-            expected=f"head sizes that {block} divides",
-            fix="leave out --kv-type for f16",
-        )
-    most = text.context_train * wishes.parallel
-    if isinstance(wishes.ctx, int) and wishes.ctx > most:
-        raise UsageError(
-            f"--ctx {wishes.ctx} is more than the model was trained for",
-            expected=f"at most {format_count(most)} with {wishes.parallel} slot(s)",
-            fix="use --ctx max for the largest that fits",
-        )
+def _missed(ref: Reference, wishes: Wishes, option: _Option) -> list[tuple[int, int]]:
+    """What it gave up, the last step first."""
+    order = list(Step)
+    given_up = _given_up(ref, wishes, option)
+    steps = sorted((order.index(one.step) for one in given_up), reverse=True)
+    return [(step, -option.settings.ctx_size) for step in steps]
 
 
-def _choose_n_max(wishes: Wishes, ref: Reference, text: TextModel) -> tuple[int, str]:
-    if ref.draft is None:
-        return 0, "MTP is off, as asked"
-    if wishes.n_max is not None:
-        return wishes.n_max, f"n-max {wishes.n_max or 'off'}, as asked"
-    pinned = None if ref.profile is None else ref.profile.n_max
-    if pinned or (pinned == 0 and not wishes.draft_is_wanted):
-        return pinned, f"n-max {pinned or 'off'} from the profile {ref.name}"
-    n_max = default_n_max(text)
-    return n_max, f"n-max {n_max}: a start for this model size, not measured here"
+def _partly(ref: Reference, whole: Place, wishes: Wishes) -> Iterator[_Option]:
+    """With as much on the GPUs as fits; what drafting gains depends on how much that is."""
+    wanted, _ = choose_n_max(wishes, ref, whole)
+    while True:
+        place = _most_on_gpu(ref, whole, wishes, wanted)
+        if place is not None:
+            n_max, why = choose_n_max(wishes, ref, place)
+            settings = fit(ref, place, wishes, min(n_max, wanted))
+            if settings is not None and (n_max or not wanted):
+                yield _Option(place, settings, min(n_max, wanted), why)
+        if wanted == 0 or wishes.draft_is_wanted:
+            return
+        wanted = 0
 
 
-def _places(machine: Machine, wishes: Wishes) -> list[_Place]:
-    devices = sorted(
-        (d for d in machine.devices if d.usable), key=lambda d: d.free_bytes or 0, reverse=True
-    )
-    return [_Place(machine, device, wishes.margin) for device in (*devices, None)]
+def _in_ram(ref: Reference, machine: Machine, wishes: Wishes) -> Iterator[_Option]:
+    place = Place(machine, (), wishes.margin)
+    wanted, why = choose_n_max(wishes, ref, place)
+    for n_max in dict.fromkeys((wanted, wanted if wishes.draft_is_wanted else 0)):
+        settings = fit(ref, place, wishes, n_max)
+        if settings is not None:
+            yield _Option(place, settings, wanted, why)
 
 
-def _fit_context(
-    ref: Reference, place: _Place, wishes: Wishes, text: TextModel, n_max: int
-) -> Settings | None:
-    """The largest context that is wanted and fits, or None."""
-    slots = wishes.parallel
-    settings = Settings(0, slots, wishes.kv_type, n_max)
-    low, high = _context_range(wishes, text)
-    step = 256 * slots
+def _most_on_gpu(ref: Reference, whole: Place, wishes: Wishes, n_max: int) -> Place | None:
+    """Experts go first, as few layers of them as will do, then whole layers."""
+    n_layers = ref.main.shape.n_layers
 
-    def shortfall(ctx_size: int) -> int:
-        return place.shortfall(ref, replace(settings, ctx_size=ctx_size))
+    def search(place_with: Callable[[int], Place], least: int, most: int) -> Place | None:
+        def missing(on_gpu: int) -> int:
+            return least_missing(ref, place_with(on_gpu), wishes, n_max)
 
-    too_much = shortfall(high)
-    if too_much <= 0:
-        return replace(settings, ctx_size=high)
-    spare = -shortfall(low)
-    if spare < 0:
+        found = largest(least, most, missing)
+        for on_gpu in range(least - 1 if found is None else found, least - 1, -1):
+            place = place_with(on_gpu)
+            settings = fit(ref, place, wishes, n_max)
+            if settings is not None and not place.aborts(ref, settings):
+                return place
         return None
-    low, high = low // step, high // step
-    while high - low > 1:
-        # Memory grows almost evenly with the context, so that a few guesses are enough.
-        guess = low + (high - low) * spare // max(spare + too_much, 1)
-        middle = min(max(guess, low + 1), high - 1)
-        missing = shortfall(middle * step)
-        if missing > 0:
-            high, too_much = middle, missing
-        else:
-            low, spare = middle, -missing
-    return replace(settings, ctx_size=low * step)
+
+    by_experts = None
+    if ref.main.shape.n_experts:
+        by_experts = search(lambda n: replace(whole, cpu_experts=n_layers - n), 0, n_layers - 1)
+    return by_experts or search(lambda n: replace(whole, gpu_layers=n), LEAST_LAYERS, n_layers)
 
 
-def _context_range(wishes: Wishes, text: TextModel) -> tuple[int, int]:
-    """The least and the largest context that is good enough, as the engine counts."""
-    slots = wishes.parallel
-    if isinstance(wishes.ctx, int):
-        return (round_context(wishes.ctx, slots),) * 2
-    most = text.context_train * slots
-    high = min(most, USEFUL_CONTEXT) if wishes.ctx == "auto" else most
-    high = max(high // (256 * slots), 1) * 256 * slots
-    low = high if wishes.strict else min(high, round_context(LEAST_CONTEXT, slots))
-    return low, high
+def _given_up(ref: Reference, wishes: Wishes, option: _Option) -> tuple[GivenUp, ...]:
+    """What was to be, and what is instead, in the order of giving up."""
+    text, got = ref.main.shape, option.settings
+    wanted = first_settings(wishes, text, option.wanted)
+    steps = [
+        GivenUp(Step.UBATCH, wanted.ubatch, got.ubatch),
+        GivenUp(Step.KV_TYPE, wanted.kv_type, got.kv_type),
+        GivenUp(Step.SHORT_CONTEXT, wanted.ctx_size, min(got.ctx_size, wanted.ctx_size)),
+        GivenUp(Step.MTP, option.wanted, got.n_max),
+    ]
+    given_up = [one for one in steps if one.got != one.wanted]
+    place = option.place
+    if not place.is_whole and usable_devices(place.machine):
+        given_up.append(GivenUp(Step.OFFLOAD, "all on the GPU", _on_gpu(place, text.n_layers)))
+    return tuple(given_up)
 
 
-def _plan(ref: Reference, place: _Place, settings: Settings, n_max_why: str) -> Plan:
-    on_device, in_ram, mapped_bytes = place.parts(ref, settings)
+def _on_gpu(place: Place, n_layers: int) -> str:
+    if not place.devices:
+        return "all on the CPU"
+    if place.cpu_experts:
+        return f"experts of {place.cpu_experts} of {n_layers} layers on the CPU"
+    return f"{n_layers + 1 - place.gpu_layers} of {n_layers} layers on the CPU"
+
+
+def _in_use(ref: Reference, machine: Machine, wishes: Wishes, plan: Plan) -> Finding | None:
+    """Would the cards allow more if nothing else were on them? Then who is?"""
+    empty = tuple(
+        replace(device, free_bytes=max(device.free_bytes, round(device.total_bytes * _EMPTY)))
+        if device.free_bytes is not None and device.total_bytes is not None
+        else device
+        for device in machine.devices
+    )
+    if empty == machine.devices:
+        return None
+    option = next(_options(ref, replace(machine, devices=empty), wishes, partly=False), None)
+    if option is None or len(_given_up(ref, wishes, option)) >= len(plan.given_up):
+        return None
+    card = option.place.devices[0]
+    (now,) = (device for device in machine.devices if device.id == card.id)
+    taken = (card.free_bytes or 0) - (now.free_bytes or 0)
+    users = ", ".join(f"{user.name} ({format_bytes(user.used_bytes)})" for user in now.users)
+    return Finding(
+        "card-in-use",
+        "warning",
+        f"{format_bytes(taken)} of {now.name} are taken by {users or 'other programs'}: without "
+        f"them it could have context {format_count(option.settings.ctx_size)}, "
+        f"{f'n-max {option.settings.n_max}' if option.settings.drafts else 'MTP off'}, "
+        f"KV type {option.settings.kv_type}, all on the GPU",
+        fix="end what else uses the card, and type it again",
+    )
+
+
+def _plan(ref: Reference, option: _Option, wishes: Wishes) -> Plan:
+    place, settings, text = option.place, option.settings, ref.main.shape
+    needed, placement = place.needed(ref, settings), place.placement(ref, settings)
     host = place.machine.host
-    spare = max(host.available_bytes - in_ram.total - HOST_MARGIN, 0)
-    each = checkpoint_bytes(ref.main.shape, settings)
+    shared = sum(
+        parts.total
+        for device, parts in zip(place.devices, needed.devices, strict=True)
+        if device.shares_ram
+    )
+    spare = max(host.available_bytes - needed.host.total - shared - HOST_MARGIN, 0)
+    each = checkpoint_bytes(text, settings)
     # They and the prompt cache share what is left: without either, prompts are read again.
     checkpoints = MOST_CHECKPOINTS
     if each:
         checkpoints = min(spare // 2 // (each * settings.parallel), MOST_CHECKPOINTS)
     spare -= checkpoints * each * settings.parallel
+    totals = [one.total for one in needed.devices]
+    parts = dict(zip(map(id, place.devices), needed.devices, strict=True))
     draft = ref.draft if settings.drafts else None
-    text = ref.main.shape
+    given_up = _given_up(ref, wishes, option)
     return Plan(
         name=ref.name,
         main=ref.main,
@@ -225,80 +224,71 @@ def _plan(ref: Reference, place: _Place, settings: Settings, n_max_why: str) -> 
         parallel=settings.parallel,
         kv_type=settings.kv_type,
         n_max=settings.n_max,
-        device=place.device,
-        gpu_layers=text.n_layers + 1 if place.device else 0,
+        gpus=place.devices,
+        gpu_layers=min(placement.gpu_layers, text.n_layers + 1) if place.devices else 0,
+        cpu_experts=place.cpu_experts,
+        split=placement.split,
         ubatch=settings.ubatch,
         threads=1 if ref.main.tensor_bytes.total < ONE_THREAD else None,
         prompt_cache_bytes=min(spare, PROMPT_CACHE),
         checkpoints=checkpoints,
         checkpoint_bytes=each,
-        devices=tuple(
-            Usage(d, on_device if d is place.device else Parts()) for d in place.machine.devices
-        ),
+        devices=tuple(Usage(d, parts.get(id(d), Parts())) for d in place.machine.devices),
         host=host,
-        host_parts=in_ram,
-        mapped_bytes=mapped_bytes,
+        host_parts=needed.host,
+        mapped_bytes=needed.mapped_bytes,
         mixed_batches=place.machine.mixed_batches,
+        margin_bytes=max(map(place.device_margin, totals)) if totals else place.host_margin,
+        given_up=given_up,
         why=(
-            _why_place(place),
+            _why_place(place, text.n_layers),
             f"context {format_count(settings.ctx_size)} in {settings.parallel} slot(s), "
-            f"{_why_context(settings.ctx_size, text)}",
-            n_max_why if draft or not ref.draft else "MTP off: the drafter does not fit",
+            f"{_why_context(settings, text.context_train)}",
+            option.why if draft or not ref.draft or not option.wanted
+            else "MTP off: there is no room for the drafter",
         ),
-    )
+    )  # fmt: skip
 
 
-def _why_place(place: _Place) -> str:
-    device = place.device
-    if device is None:
+def _why_place(place: Place, n_layers: int) -> str:
+    if not place.devices:
         devices = place.machine.devices
-        if any(d.usable for d in devices):
+        if any(device.usable for device in devices):
             return "all layers on the CPU: no GPU has room for them"
-        among = f" among {', '.join(d.name for d in devices)}" if devices else ""
+        among = f" among {', '.join(device.name for device in devices)}" if devices else ""
         return f"all layers on the CPU: no usable GPU{among}"
-    return f"all layers on {place.name}, {format_bytes(device.free_bytes)} free by {device.source}"
+    free = "; ".join(
+        f"{format_bytes(device.free_bytes)} free by {device.source}" for device in place.devices
+    )
+    if place.is_whole:
+        return f"all layers on {place.name}, {free}"
+    return f"{_on_gpu(place, n_layers)}, the rest on {place.name}, {free}"
 
 
-def _why_context(ctx_size: int, text: TextModel) -> str:
-    if ctx_size >= text.context_train:
+def _why_context(settings: Settings, trained: int) -> str:
+    if settings.ctx_size >= trained:
         return "all that the model was trained for"
-    if ctx_size == USEFUL_CONTEXT:
+    if settings.ctx_size == USEFUL_CONTEXT:
         return "the default; a larger one costs speed"
-    return f"of {format_count(text.context_train)} that it was trained for"
+    return f"of {format_count(trained)} that it was trained for"
 
 
-def _given_up(plan: Plan, place: _Place, first: _Place, wanted_mtp: bool) -> tuple[Finding, ...]:
-    findings = []
-    if place is not first:
-        findings.append(
-            Finding(
-                "step-down-place",
-                "warning",
-                f"does not fit on {first.name}: it runs in {place.name}, which is slower",
-                fix="free memory there, or use a smaller quant",
-            )
-        )
-    if wanted_mtp and plan.n_max == 0:
-        findings.append(
-            Finding(
-                "step-down-mtp",
-                "warning",
-                f"MTP is off: with the drafter it does not fit in {place.name}",
-                fix="free memory, use a smaller quant, or insist with --strict",
-            )
-        )
-    return tuple(findings)
+def _short_of(place: Place) -> str:
+    """Whose memory is short."""
+    devices = place.devices or tuple(usable_devices(place.machine))
+    return " + ".join(device.name for device in devices) or "RAM"
 
 
-def _does_not_fit(
-    ref: Reference, place: _Place, wishes: Wishes, text: TextModel, n_max: int
-) -> DoesNotFitError:
-    ctx, _ = _context_range(wishes, text)
-    settings = Settings(ctx, wishes.parallel, wishes.kv_type, n_max)
+def _does_not_fit(ref: Reference, place: Place, wishes: Wishes) -> DoesNotFitError:
+    text = ref.main.shape
+    n_max, _ = choose_n_max(wishes, ref, place)
+    ctx, _, _ = context_range(wishes, text)
+    settings = replace(first_settings(wishes, text, n_max), ctx_size=ctx)
     missing = place.shortfall(ref, settings)
-    on_device, in_ram, _ = place.parts(ref, settings)
-    needed = (on_device if place.device else in_ram).total
-    free = (place.device.free_bytes if place.device else place.machine.host.available_bytes) or 0
+    needed = place.needed(ref, settings)
+    used = sum(parts.total for parts in needed.devices) or needed.host.total
+    free = sum(device.free_bytes or 0 for device in place.devices)
+    free = free if place.devices else place.machine.host.available_bytes
     least = round_context(min(LEAST_CONTEXT, text.context_train), wishes.parallel)
     ways = {
         "--parallel 1": replace(settings, ctx_size=round_context(ctx, 1), parallel=1),
@@ -308,15 +298,21 @@ def _does_not_fit(
     }
     if not takes(text, "q8_0"):
         del ways["--kv-type q8_0"]
-    if isinstance(wishes.ctx, int) and wishes.ctx > text.context_train:
-        del ways["--parallel 1"]
+    if isinstance(wishes.ctx, int):
+        if wishes.ctx > text.context_train:
+            del ways["--parallel 1"]
+        largest = fit(ref, place, replace(wishes, ctx="max"), n_max)
+        if largest is not None and largest.ctx_size > least:
+            ways = {f"--ctx {largest.ctx_size}": largest} | ways
     fitting = [w for w, s in ways.items() if s != settings and place.shortfall(ref, s) <= 0]
-    return DoesNotFitError(
+    error = DoesNotFitError(
         f"{ref.name} does not fit in {place.name}: {format_bytes(missing)} are missing at context "
         f"{format_count(settings.ctx_size)}",
-        expected=f"{format_bytes(needed)} and a margin",
+        expected=f"{format_bytes(used)} and a margin",
         observed=f"{format_bytes(free)} free",
         fix="it fits with " + ", or with ".join(fitting)
         if fitting
         else "use a smaller quant, or free memory",
     )
+    error.short = f"{format_bytes(missing)} short at {format_count(settings.ctx_size)}"
+    return error

@@ -1,16 +1,32 @@
-"""How many tokens to draft where nobody has measured: a start, not an optimum."""
+"""How many tokens to draft: as asked, pinned by the profile, or by the cost model."""
 
 from __future__ import annotations
 
-from llmtp.gguf.shape import TextModel
+from llmtp.hub.reference import Reference
+from llmtp.plan.fit import first_settings
+from llmtp.plan.place import Place
+from llmtp.plan.speed import PROSE, TYPICAL, best_gain
+from llmtp.plan.wishes import Wishes
+from llmtp.units import format_percent
 
-_FALLBACK = 2
 
-#: By hidden size. Reported sweeps peak at 1-2 on small and sparse models and at 3-5 on dense
-#: 31B (llama.cpp PR 23398 and 24267, the vLLM recipes for Gemma 4); too large is slower than off.
-_BY_WIDTH = {1536: 2, 2560: 2, 3840: 3, 2816: 2, 5376: 4}
-
-
-def default_n_max(model: TextModel) -> int:
-    """A start for a model of this width."""
-    return _BY_WIDTH.get(model.width, _FALLBACK)
+def choose_n_max(wishes: Wishes, ref: Reference, place: Place) -> tuple[int, str]:
+    """The n-max for a place, 0 for none, and the reason."""
+    if ref.draft is None:
+        return 0, "MTP is off, as asked"
+    if wishes.n_max is not None:
+        return wishes.n_max, f"n-max {wishes.n_max or 'off'}, as asked"
+    pinned = None if ref.profile is None else ref.profile.n_max
+    if pinned or (pinned == 0 and not wishes.draft_is_wanted):
+        return pinned, f"n-max {pinned or 'off'} from the profile {ref.name}"
+    placement = place.placement(ref, first_settings(wishes, ref.main.shape, 1))
+    name = place.devices[0].name if place.devices else ""
+    gain = best_gain(ref.main, ref.draft, placement, name)
+    model = f"cost model: {gain.source}"
+    if gain.n_max == 0 and not wishes.draft_is_wanted:
+        return 0, f"MTP off: {gain.typical:.1f} times the speed at best is no gain ({model})"
+    return gain.n_max or 1, (
+        f"n-max {gain.n_max or 1}: {gain.typical:.1f} times the speed is expected where "
+        f"{format_percent(TYPICAL)} of drafts are right, {gain.prose:.1f} for prose "
+        f"({format_percent(PROSE)}; {model})"
+    )

@@ -9,6 +9,7 @@ from llmtp.errors import Finding
 from llmtp.gguf.model import ModelFacts
 from llmtp.machine.devices import Device, Host
 from llmtp.machine.learned import Learned
+from llmtp.plan.ladder import GivenUp
 from llmtp.plan.memory import Parts
 from llmtp.plan.overhead import overhead_kind
 
@@ -23,11 +24,14 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """`ctx_size` is the engine's total `-c`; `n_max` 0 is MTP off; `device` None is the CPU.
+    """`ctx_size` is the engine's total `-c`; `n_max` 0 is MTP off; no `gpus` is the CPU.
 
-    `threads` None leaves the number of CPU threads to the engine. `checkpoints` are those of a
-    slot's sliding layers, of `checkpoint_bytes` each; they and the prompt cache come out of RAM
-    that is left. `mapped_bytes` of the RAM are pages of the files, which the system may drop.
+    `gpu_layers` are on the GPUs, with the output, as `split` over them; the experts of the first
+    `cpu_experts` layers are in RAM, and the drafter is on the last GPU. `given_up` is what had to
+    go for lack of memory; `margin_bytes` stay free where the layers are. `threads` None leaves
+    the number of CPU threads to the engine. `checkpoints` are those of a slot's sliding layers, of
+    `checkpoint_bytes` each; they and the prompt cache come out of RAM that is left. `mapped_bytes`
+    of the RAM are pages of the files, which the system may drop.
     """
 
     name: str
@@ -38,8 +42,10 @@ class Plan:
     parallel: int
     kv_type: str
     n_max: int
-    device: Device | None
+    gpus: tuple[Device, ...]
     gpu_layers: int
+    cpu_experts: int
+    split: tuple[int, ...]
     ubatch: int
     threads: int | None
     prompt_cache_bytes: int
@@ -49,8 +55,9 @@ class Plan:
     host: Host
     host_parts: Parts
     mapped_bytes: int
+    margin_bytes: int
+    given_up: tuple[GivenUp, ...]
     why: tuple[str, ...]
-    ctx_is_asked: bool = False
     mixed_batches: bool = True
     findings: tuple[Finding, ...] = ()
 
@@ -59,12 +66,23 @@ class Plan:
         return self.n_max > 0
 
     @property
+    def on_cpu(self) -> float:
+        """The share of the layers, or of their experts, that a GPU has not: 0 to 1."""
+        n_layers = self.main.shape.n_layers
+        return max(self.cpu_experts, n_layers + 1 - self.gpu_layers) / (n_layers + 1)
+
+    @property
+    def used_devices(self) -> tuple[Usage, ...]:
+        """The GPUs that have something of it."""
+        return tuple(one for one in self.devices if any(one.device is gpu for gpu in self.gpus))
+
+    @property
     def learned(self) -> Learned | None:
         """What the last start of this kind on this device taught."""
-        if self.device is None:
+        if len(self.gpus) != 1:
             return None
         kind = overhead_kind(self.main.shape, self.kv_type, drafts=self.mtp)
-        return self.device.learned.get(kind)
+        return self.gpus[0].learned.get(kind)
 
     def to_dict(self) -> dict[str, Any]:
         """The plan's part of `plan --json`; `argv` and `env` come from the engine."""
@@ -80,7 +98,12 @@ class Plan:
             "quant": self.main.quant,
             "parallel": self.parallel,
             "kv_type": self.kv_type,
+            "ubatch": self.ubatch,
             "gpu_layers": self.gpu_layers,
+            "cpu_experts": self.cpu_experts,
+            "tensor_split": list(self.split),
+            "margin_bytes": self.margin_bytes,
+            "given_up": [one.to_dict() for one in self.given_up],
             "threads": self.threads,
             "prompt_cache_bytes": self.prompt_cache_bytes,
             "checkpoints": self.checkpoints,

@@ -13,7 +13,7 @@ _SAME_AS = {("cuda", True): "b11434", ("vulkan", False): "b10068", ("cpu", True)
 
 def part_sources(plan: Plan) -> dict[str, str]:
     """By the names of `Parts`, and `free`."""
-    device = plan.device
+    device = plan.gpus[0] if plan.gpus else None
     published = plan.main.is_published
     backend = device.backend if device else "cpu"
     build = _SAME_AS.get((backend or "", plan.mixed_batches))
@@ -30,7 +30,7 @@ def part_sources(plan: Plan) -> dict[str, str]:
 
 
 def _overhead(plan: Plan) -> str:
-    device = plan.device
+    device = plan.gpus[0] if plan.gpus else None
     if device is None:
         return "measured with b10068"
     if plan.learned is not None:

@@ -201,7 +201,7 @@ def _positions(sample: Sample, n_max: int, width: int) -> str:
 
 def _memory(plan: Plan, sample: Sample) -> str:
     ram = f"RAM {format_bytes(sample.rss_bytes)}"
-    if sample.device_used_bytes is None or plan.device is None:
+    if sample.device_used_bytes is None or not plan.gpus:
         return ram
-    total = format_bytes(plan.device.total_bytes)
+    total = format_bytes(sum(gpu.total_bytes or 0 for gpu in plan.gpus))
     return f"{ram}  GPU {format_bytes(sample.device_used_bytes)} of {total}"

@@ -14,11 +14,14 @@ from llmtp.chain import Prepared
 from llmtp.cli.render.bars import stacked
 from llmtp.cli.words import summary
 from llmtp.hubname import PREFIX
+from llmtp.plan.grid import Cell
+from llmtp.plan.ladder import next_steps
 from llmtp.plan.memory import Parts
+from llmtp.plan.result import Plan
 from llmtp.plan.sources import part_sources
 from llmtp.selection import Alternative
 from llmtp.text import clean
-from llmtp.units import format_bytes, format_count, format_mib
+from llmtp.units import GiB, format_bytes, format_count, format_mib
 
 #: Label, name in `Parts`, glyph and colour of each part, in the order of the bar.
 _ROWS = (
@@ -33,6 +36,8 @@ _GLYPHS = "".join(glyph for _, _, glyph, _ in _ROWS)
 _COLOURS = {glyph: colour for _, _, glyph, colour in _ROWS}
 _WIDEST_BAR = 64
 _UNBOUND = 1000
+#: Columns of 128k only where a terminal is so wide.
+_WIDE, _MIDDLE = 110, 32 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,12 +62,12 @@ def render(console: Console, prepared: Prepared, *, verbose: bool) -> None:
     console.print(Text(summary(plan), style="bold"))
     places = [
         _Place(one.device.name, one.device.id or "not seen by the engine", one.parts,
-               one.device.free_bytes, one.device is plan.device)
+               one.device.free_bytes, one in plan.used_devices)
         for one in plan.devices
     ]  # fmt: skip
     host = plan.host.available_bytes
-    places.append(_Place("RAM", None, plan.host_parts, host, plan.device is None))
-    console.print(_verdict(places))
+    places.append(_Place("RAM", None, plan.host_parts, host, not plan.gpus))
+    console.print(_verdict(places, plan.margin_bytes))
     console.print()
     used = [place for place in places if place.parts.total and place.free]
     console.print(_bars(used, console.width))
@@ -76,7 +81,7 @@ def render(console: Console, prepared: Prepared, *, verbose: bool) -> None:
     )
     if prepared.alternatives:
         console.print()
-        console.print(_alternatives(prepared.alternatives))
+        console.print(_alternatives(prepared.alternatives, console.width))
     if not plan.main.is_published:
         local = prepared.reference.profile is None and not plan.name.startswith(PREFIX)
         model = shlex.quote(clean(str(plan.main.path))) if local else plan.name
@@ -84,19 +89,24 @@ def render(console: Console, prepared: Prepared, *, verbose: bool) -> None:
         console.print(line, style="dim", soft_wrap=True)
 
 
-def _verdict(places: Sequence[_Place]) -> Text:
-    """What is used of the place where the layers are, and what is left of it."""
-    (place,) = (place for place in places if place.has_layers)
-    used, free = place.parts.total, place.free or 0
-    spare = format_bytes(free - used)
-    numbers = f"{format_bytes(used)} of {format_bytes(free)} in {place.title}, {spare} to spare"
-    return Text.assemble(("fits: ", "green"), numbers)
+def _verdict(places: Sequence[_Place], margin_bytes: int) -> Text:
+    """What is used of the places where the layers are, and what is left of them."""
+    words = []
+    for place in (place for place in places if place.has_layers):
+        used, free = place.parts.total, place.free or 0
+        words.append(
+            f"{format_bytes(used)} of {format_bytes(free)} in {place.title}, "
+            f"{format_bytes(free - used)} to spare"
+        )
+    margin = f" ({format_bytes(margin_bytes)} of it as a margin)"
+    return Text.assemble(("fits: ", "green"), "; ".join(words) + margin)
 
 
 def _reasons(prepared: Prepared, *, verbose: bool) -> Iterator[str]:
     plan = prepared.plan
     yield from plan.why
-    if plan.device is None:
+    yield _ladder(plan)
+    if not plan.gpus:
         anonymous = format_bytes(plan.host_parts.total - plan.mapped_bytes)
         yield f"{anonymous} of the RAM cannot be dropped; the rest are pages of the files"
     kept = plan.checkpoints * plan.checkpoint_bytes * plan.parallel + plan.prompt_cache_bytes
@@ -116,6 +126,15 @@ def _reasons(prepared: Prepared, *, verbose: bool) -> Iterator[str]:
         )
 
 
+def _ladder(plan: Plan) -> str:
+    """What was given up, and what would go next, in that order."""
+    gone = ", ".join(one.words() for one in plan.given_up)
+    then = ", ".join(next_steps(plan.given_up)) or "nothing: a smaller plan is not to be had"
+    if not gone:
+        return f"nothing is given up; for lack of memory would go, in this order: {then}"
+    return f"given up: {gone}; next would go: {then}"
+
+
 def _bars(places: Sequence[_Place], width: int) -> Table:
     """One bar a place, as long as what is free there."""
     grid = Table.grid(padding=(0, 2, 0, 0))
@@ -130,28 +149,47 @@ def _bars(places: Sequence[_Place], width: int) -> Table:
     return grid
 
 
-def _alternatives(alternatives: Sequence[Alternative]) -> Table:
-    """Every quant on offer, best quality first, with what would come of it on this machine."""
+def _alternatives(alternatives: Sequence[Alternative], width: int) -> Table:
+    """Every quant on offer, best quality first: what it takes by context, with the drafter and
+    without, and what would come of it on this machine. What does not fit is in brackets."""
+    cells = max((one.cells for one in alternatives), key=len)
+    shown = [at for at, cell in enumerate(cells) if width >= _WIDE or cell.ctx_size <= _MIDDLE]
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
-    table.add_column("quants")
-    for name in ("size", "context", "n-max"):
-        table.add_column(name, justify="right")
+    table.add_column("GiB by context", no_wrap=True)
+    table.add_column("file", justify="right")
+    for at in shown:
+        mtp = "" if cells[at].drafts else " off"
+        table.add_column(f"{cells[at].ctx_size >> 10}k{mtp}", justify="right")
     table.add_column("", overflow="fold")
     for one in alternatives:
-        words = [
-            "chosen" if one.chosen else None,
-            "on this disk" if one.on_disk else None,
-            one.device,
-            one.reason,
-        ]
+        row = [_cell(one.cells[at]) if at < len(one.cells) else Text("-") for at in shown]
         table.add_row(
             Text(clean(one.quant, 40), style="bold" if one.chosen else ""),
-            format_bytes(one.file_bytes),
-            format_count(one.ctx_size) if one.ctx_size else "-",
-            "-" if one.n_max is None else str(one.n_max or "off"),
-            Text(", ".join(filter(None, words)), style="" if one.ctx_size else "dim"),
+            f"{one.file_bytes / GiB:.2f}",
+            *row,
+            Text(_outcome(one), style="" if one.ctx_size else "dim"),
         )
     return table
+
+
+def _cell(cell: Cell) -> Text:
+    number = f"{cell.used_bytes / GiB:.2f}"
+    return Text(f"{number} ") if cell.fits else Text(f"({number})", style="dim")
+
+
+def _outcome(one: Alternative) -> str:
+    """`chosen, 32,768, n-max 3, NVIDIA ...`."""
+    if one.ctx_size is None:
+        return one.reason or ""
+    words = [
+        "chosen" if one.chosen else None,
+        "on this disk" if one.on_disk and one.repository else None,
+        format_count(one.ctx_size),
+        f"n-max {one.n_max}" if one.n_max else "MTP off",
+        one.device,
+        one.reason,
+    ]
+    return ", ".join(filter(None, words))
 
 
 def _print_table(console: Console, places: Sequence[_Place], sources: dict[str, str]) -> None:

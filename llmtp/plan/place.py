@@ -1,0 +1,183 @@
+"""Somewhere that could hold a model: RAM, a GPU, several, or a GPU with some of it in RAM."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import accumulate
+
+from llmtp.gguf.model import ModelFacts, block_of
+from llmtp.gguf.shape import TextModel
+from llmtp.hub.reference import Reference
+from llmtp.machine.devices import Device, Machine
+from llmtp.plan import memory
+from llmtp.plan.compute import main_compute
+from llmtp.plan.kv import kv_by_layer
+from llmtp.plan.memory import Needed
+from llmtp.plan.overhead import overhead_kind
+from llmtp.plan.reserve.schedule import MOST_INPUTS
+from llmtp.plan.settings import ALL_LAYERS, Placement, Settings
+from llmtp.units import GiB, MiB
+
+#: On a GPU, and by its share of what is planned there where that is more.
+DEVICE_MARGIN, _MARGIN_SHARE = 256 * MiB, 40
+HOST_MARGIN = 1 * GiB
+#: The drafter reads the caches of the last two layers, so that its GPU has them and the output.
+LEAST_LAYERS = 3
+#: More than what a start teaches ever takes off the overhead of a plan.
+_LEARNED_LESS = 512 * MiB
+#: A back end's context and buffers alone take this; a card with less is no use for a split.
+_LEAST_OF_SPLIT = 1 * GiB
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """GPUs (none: RAM) that hold the last `gpu_layers`; the experts of the first `cpu_experts`
+    layers stay in RAM. `margin` None is the default one."""
+
+    machine: Machine
+    devices: tuple[Device, ...]
+    margin: int | None
+    gpu_layers: int = ALL_LAYERS
+    cpu_experts: int = 0
+
+    @property
+    def name(self) -> str:
+        return " + ".join(f"{d.name} ({d.id})" for d in self.devices) or "RAM"
+
+    @property
+    def is_whole(self) -> bool:
+        """Nothing that a GPU could hold is in RAM."""
+        return bool(self.devices) and self.gpu_layers == ALL_LAYERS and not self.cpu_experts
+
+    def device_margin(self, used_bytes: int) -> int:
+        """What stays free of a GPU of which so much is used."""
+        return (
+            max(DEVICE_MARGIN, used_bytes // _MARGIN_SHARE) if self.margin is None else self.margin
+        )
+
+    @property
+    def host_margin(self) -> int:
+        return HOST_MARGIN if self.margin is None or self.devices else self.margin
+
+    def placement(self, ref: Reference, settings: Settings) -> Placement:
+        """As the engine is told it."""
+        mixed = self.machine.mixed_batches
+        if not self.devices:
+            return Placement(mixed_batches=mixed)
+        backend = self.devices[0].backend or "unknown"
+        plain = Placement(backend, self.gpu_layers, self.cpu_experts, mixed)
+        return replace(plain, split=self._split(ref, settings, plain))
+
+    def needed(self, ref: Reference, settings: Settings) -> Needed:
+        """By GPU and in RAM, with what was learned on the only GPU, and the projector on the
+        first."""
+        mmproj = memory.mmproj_bytes(ref.mmproj)
+        found = memory.needed(ref.main, ref.draft, settings, self.placement(ref, settings))
+        if not self.devices:
+            return replace(found, host=replace(found.host, mmproj=mmproj))
+        first = replace(found.devices[0], mmproj=mmproj)
+        if len(self.devices) == 1:
+            kind = overhead_kind(ref.main.shape, settings.kv_type, drafts=settings.drafts)
+            learned = self.devices[0].learned.get(kind)
+            if learned is not None:
+                # What fell far short of it was measured while another program let memory go.
+                overhead = max(learned.overhead_bytes, first.overhead // 2)
+                first = replace(first, overhead=overhead)
+        return replace(found, devices=(first, *found.devices[1:]))
+
+    def shortfall(self, ref: Reference, settings: Settings) -> int:
+        """Bytes that are missing with the margin kept, where most are; 0 or less fits.
+
+        Where much is missing, it may be a little more.
+        """
+        if len(self.devices) == 1:
+            device = self.devices[0]
+            (least,) = memory.least(ref.main, ref.draft, settings, self.placement(ref, settings))
+            room = (device.free_bytes or 0) - self.device_margin(least)
+            if least - (_LEARNED_LESS if device.learned else 0) > room:
+                return least - room
+        found = self.needed(ref, settings)
+        in_ram, missing = found.host.total, []
+        for device, parts in zip(self.devices, found.devices, strict=True):
+            needed = parts.total + self.device_margin(parts.total)
+            missing.append(needed - (device.free_bytes or 0))
+            if device.shares_ram:
+                in_ram += parts.total
+        missing.append(in_ram + self.host_margin - self.machine.host.available_bytes)
+        return max(missing)
+
+    def aborts(self, ref: Reference, settings: Settings) -> bool:
+        """Would the build abort on it? Too much is copied between RAM and the GPU at once."""
+        if self.machine.mixed_batches or not self.devices or self.is_whole:
+            return False
+        reserved = main_compute(ref.main, settings, self.placement(ref, settings))
+        return reserved.most_inputs > MOST_INPUTS
+
+    def _split(self, ref: Reference, settings: Settings, plain: Placement) -> tuple[int, ...]:
+        """So many layers each that every card has about the same share of its room left."""
+        if len(self.devices) < 2:
+            return ()
+        sizes = _by_layer(ref.main, settings)[plain.first_on_gpu(ref.main.shape) :]
+        even = tuple(len(part) for part in _shared([1] * len(sizes), [1] * len(self.devices)))
+        found = memory.needed(ref.main, ref.draft, settings, replace(plain, split=even))
+        room = [
+            max((device.free_bytes or 0) - self.device_margin(parts.total)
+                - (parts.total - parts.weights - parts.kv), 1)
+            for device, parts in zip(self.devices, found.devices, strict=True)
+        ]  # fmt: skip
+        return tuple(len(part) for part in _shared(sizes, room))
+
+
+def usable_devices(machine: Machine) -> list[Device]:
+    """GPUs that a plan may use, the one with the most free memory first."""
+    usable = (device for device in machine.devices if device.usable)
+    return sorted(usable, key=lambda device: device.free_bytes or 0, reverse=True)
+
+
+def whole_places(machine: Machine, margin: int | None, text: TextModel) -> list[Place]:
+    """The freest GPU, and all GPUs of its back end together; RAM where there is no GPU."""
+    devices = usable_devices(machine)
+    if not devices:
+        return [Place(machine, (), margin)]
+    together = tuple(
+        device
+        for device in machine.devices
+        if device in devices
+        and device.backend == devices[0].backend
+        and (device.free_bytes or 0) >= _LEAST_OF_SPLIT
+    )
+    places = [Place(machine, (devices[0],), margin)]
+    # Where layers share a cache, a drafter's may be on another card than the layers it follows.
+    if len(together) > 1 and not text.shared_kv_layers:
+        places.append(Place(machine, together, margin))
+    return places
+
+
+def _by_layer(main: ModelFacts, settings: Settings) -> list[int]:
+    """Weights and KV of each layer, and of the output behind them."""
+    n_layers = main.shape.n_layers
+    sizes = [0] * (n_layers + 1)
+    for name, size in main.tensor_bytes.by_name.items():
+        layer = block_of(name)
+        if layer is not None:
+            sizes[layer] += size
+    sizes[n_layers] = main.tensor_bytes.output or main.tensor_bytes.token_embd
+    for layer, size in enumerate(kv_by_layer(main.shape, settings)):
+        sizes[layer] += size
+    return sizes
+
+
+def _shared(sizes: Sequence[int], room: Sequence[int]) -> list[list[int]]:
+    """Layers in their order, cut so that each part is about as large as its room; the last has
+    what a drafter needs."""
+    ends = [end * sum(sizes) / sum(room) for end in accumulate(room)]
+    parts: list[list[int]] = [[] for _ in room]
+    done = 0.0
+    for at, size in enumerate(sizes):
+        part = next((i for i, end in enumerate(ends[:-1]) if done + size / 2 <= end), len(room) - 1)
+        if at >= len(sizes) - LEAST_LAYERS:
+            part = len(room) - 1
+        parts[part].append(size)
+        done += size
+    return parts

@@ -1,0 +1,35 @@
+"""A machine after a plan for it has failed: with less memory than that plan took."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from llmtp.machine.devices import Device, Machine
+from llmtp.plan.result import Plan
+from llmtp.units import MiB
+
+#: A plan that failed although there seemed to be room was wrong by something: the next one takes
+#: less by this, by a quarter where it is small, and by a thirty-second where it is large.
+_STEP = 256 * MiB
+_SMALL, _LARGE = 4, 32
+
+
+def shrunk(machine: Machine, failed: Plan, *, in_ram: bool) -> Machine:
+    """What is free now, but less than the plan took, on its GPUs or `in_ram`."""
+    if in_ram or not failed.gpus:
+        most = _less(failed.host_parts.total) + failed.margin_bytes
+        host = machine.host
+        return replace(machine, host=replace(host, available_bytes=min(host.available_bytes, most)))
+    taken = {one.device.id: one.parts.total for one in failed.used_devices}
+
+    def with_less(device: Device) -> Device:
+        if device.id not in taken or device.free_bytes is None:
+            return device
+        most = _less(taken[device.id]) + failed.margin_bytes
+        return replace(device, free_bytes=min(device.free_bytes, most))
+
+    return replace(machine, devices=tuple(map(with_less, machine.devices)))
+
+
+def _less(taken: int) -> int:
+    return taken - max(min(_STEP, taken // _SMALL), taken // _LARGE)
