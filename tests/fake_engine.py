@@ -12,6 +12,7 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 HELP = """----- common params -----
@@ -38,6 +39,9 @@ HELP = """----- common params -----
                                         layers of the draft model in VRAM
 --spec-draft-model, -md, --model-draft FNAME
                                         draft model for speculative decoding
+-sm,   --split-mode {none,layer,row,tensor}
+-ts,   --tensor-split N0,N1,N2,...      fraction of the model to offload to each GPU
+-ncmoe, --n-cpu-moe N                   keep experts of the first N layers in the CPU
 --spec-type none,draft-simple,draft-mtp,ngram-mod
                                         types of speculative decoding to use
 """
@@ -76,7 +80,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
             else:
                 self.stream()
             return
-        good = {"predicted_n": 18, "draft_n": 20, "draft_n_accepted": 10}
+        good = {"predicted_n": 18, "predicted_ms": float(os.environ.get("FAKE_ENGINE_MS", "200")),
+                "draft_n": 20, "draft_n_accepted": 10}  # fmt: skip
         self.answer({"content": "eighteen", "timings": TIMINGS.get(MODE, good)})
 
     def stream(self) -> None:
@@ -114,6 +119,16 @@ def say(line: str) -> None:
     sys.stderr.flush()
 
 
+def next_line(variable: str) -> str | None:
+    """Take the first line of the file that a variable names: each start has one of its own."""
+    file = os.environ.get(variable)
+    lines = Path(file).read_text().splitlines() if file else []
+    if not file or not lines:
+        return None
+    Path(file).write_text("\n".join(lines[1:]))
+    return lines[0]
+
+
 def main() -> int:
     argv = sys.argv[1:]
     if MODE == "missing-library":
@@ -133,9 +148,12 @@ def main() -> int:
         os.kill(os.getpid(), signal.SIGILL)
     # From here on it is asked to serve; the demo pair of the first look is always served well.
     real = argv[argv.index("--ctx-size") + 1] != "512"
-    if real and MODE == "out-of-memory":
-        say("E alloc_tensor_range: failed to allocate CUDA0 buffer of size 7203418112")
+    ending = next_line("FAKE_ENGINE_FAILS") if real else None
+    if ending:
+        sys.stderr.write(Path(ending).read_text())
         return 1
+    if real and (takes := next_line("FAKE_ENGINE_TAKES")):
+        Path(os.environ["FAKE_ENGINE_TAKES"] + ".now").write_text(takes)
     if real and MODE == "unknown-end":
         say("0.01 E srv  load_model: the moon is in the wrong \x1b[31mphase")
         return 3

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import shutil
 from functools import reduce
 from pathlib import Path
 
 import pytest
+from fake_card import fake_card
 from harness import Cli, fake_engine
 
 from llmtp.metrics.allocations import Allocations
@@ -107,36 +107,6 @@ def test_what_a_start_taught_is_used_by_the_next_plan(cli: Cli, tmp_path: Path) 
     assert "took 600.0 MiB where 700.0 were planned" in shown
 
 
-#: The driver of a card that cannot be had: what llmtp asks of nvidia-ml-py, answered for the one
-#: process that it started.
-DRIVER = """
-import os, types
-import psutil
-
-class NVMLError(Exception): ...
-
-MiB, nvmlMemory_v2 = 1 << 20, 2
-nvmlInit = nvmlShutdown = lambda: None
-nvmlDeviceGetCount = lambda: 1
-nvmlDeviceGetHandleByIndex = lambda index: index
-nvmlDeviceGetName = lambda handle: "NVIDIA Imaginary 4090"
-nvmlDeviceGetGraphicsRunningProcesses = lambda handle: []
-nvmlSystemGetProcessName = lambda pid: "/usr/bin/llama-server"
-
-def nvmlDeviceGetMemoryInfo(handle, version=1):
-    used = 500 + sum(one.usedGpuMemory for one in running()) // MiB
-    return types.SimpleNamespace(total=24564 * MiB, used=used * MiB, free=(24564 - used) * MiB)
-
-def running():
-    taken = int(os.environ["TAKEN_MIB"]) * MiB
-    return [types.SimpleNamespace(pid=c.pid, usedGpuMemory=taken)
-            for c in psutil.Process().children()]
-
-def nvmlDeviceGetComputeRunningProcesses(handle):
-    if os.environ.get("HIDES_PROCESSES"):
-        raise NVMLError
-    return running()
-"""
 GOOD = {"overhead_bytes": 600 * MiB, "planned_bytes": 1, "taken_bytes": 1, "at": "2026-11-25"}
 BAD = ["7", '"1"', "[]", "null", json.dumps(GOOD | {"overhead_bytes": 1 << 40}),
        json.dumps(GOOD | {"overhead_bytes": -1}), json.dumps(GOOD | {"taken_bytes": 10**23}),
@@ -174,22 +144,7 @@ def test_a_share_that_another_program_made_small_is_not_believed_whole(
 
 @pytest.fixture
 def card(tmp_path: Path) -> dict[str, str]:
-    """The environment of a machine with a card, its driver, and an engine that uses it."""
-    folder = tmp_path / "driver"
-    folder.mkdir()
-    (folder / "pynvml.py").write_text(DRIVER)
-    # llmtp looks for the driver's library before it loads pynvml; any library will do here.
-    maps = Path("/proc/self/maps").read_text()
-    library = next(row.split()[-1] for row in maps.splitlines() if "/libm.so" in row)
-    shutil.copy(library, folder / "libnvidia-ml.so.1")
-    return {
-        "XDG_CACHE_HOME": str(tmp_path / "cache"),
-        "PYTHONPATH": str(folder),
-        "LD_LIBRARY_PATH": str(folder),
-        "FAKE_ENGINE": "gpu",
-        "FAKE_ENGINE_LOG": CUDA_LOG,
-        "LLMTP_ENGINE": str(fake_engine(tmp_path)),
-    }
+    return fake_card(tmp_path) | {"FAKE_ENGINE_LOG": CUDA_LOG}
 
 
 @pytest.mark.parametrize("hides", ["", "1"])

@@ -17,9 +17,11 @@ from make_real_size import TOKENS, make_real_size_pair
 from llmtp.gguf.facts import read_facts
 from llmtp.gguf.files import open_model
 from llmtp.gguf.model import ModelFacts, TensorBytes
+from llmtp.machine.devices import Host, Machine
 from llmtp.plan.compute import draft_compute, main_compute
 from llmtp.plan.memory import Needed, needed
 from llmtp.plan.overhead import request_overhead
+from llmtp.plan.place import Place
 from llmtp.plan.settings import ALL_LAYERS, Placement, Settings
 from llmtp.units import MiB
 
@@ -171,6 +173,22 @@ def test_the_total_is_what_the_driver_shows(facts: Facts) -> None:
         seen, held = seen + 1, held + row.is_held_out
     assert seen >= 55
     assert held >= 20
+
+
+def test_no_held_out_start_runs_out_though_it_be_two_percent_larger(facts: Facts) -> None:
+    """Of any size, on the smallest card that a plan for it would take; without the drafter's bytes
+    many do."""
+    place, forgetful = Place(Machine(Host(None, 0, 0, ""), ()), (), None), 0
+    for row, main, draft, parts in starts(facts):
+        if not row.is_held_out or row.backend == "cpu" or not row.settings.flash:
+            continue
+        real, planned = 1.02 * row.mib("driver") * MiB, parts.device.total
+        assert real <= planned + place.device_margin(planned), row
+        alone = needed(
+            main, draft, replace(row.settings, n_max=0), row.placement(main)
+        ).device.total
+        forgetful += real > alone + place.device_margin(alone)
+    assert forgetful > 5
 
 
 def test_each_card_of_a_split_has_what_was_planned(facts: Facts) -> None:

@@ -100,7 +100,7 @@ def test_a_plan_needs_no_network_and_says_what_it_goes_by(cli: Cli) -> None:
                  "--json")  # fmt: skip
     assert result.code == 0
     data, (bits, finding) = result.json["data"], result.json["findings"]
-    assert (data["quant"], data["ctx_size"], data["n_max"]) == ("Q4_0", 32768, 4)
+    assert (data["quant"], data["ctx_size"], data["n_max"]) == ("Q4_0", 32768, 3)
     assert data["devices"][0]["kv_bytes"] == kv_bytes(pair("31b", "Q8_0").main.shape,
                                                       Settings(32768))  # fmt: skip
     assert data["devices"][0]["used_bytes"] < 24 << 30

@@ -435,7 +435,7 @@ def test_wrong_flags_are_never_passed(
     """A right pair fails by the flag alone, so llmtp's own command never has it."""
     main, draft = make_pair(tmp_path)
     assert_says(truth(main, draft, flags), fate, says)
-    argv = shlex.split(cli("run", main, "--dry-run").stdout)
+    argv = shlex.split(cli("run", main, "--n-max", "3", "--dry-run").stdout)
     assert argv[argv.index("--spec-type") + 1] == "draft-mtp"
     assert int(argv[argv.index("--spec-draft-n-max") + 1]) > 0
     assert "--draft-max" not in argv

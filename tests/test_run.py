@@ -237,9 +237,15 @@ def test_logs_are_private_and_hold_no_prompts(cli: Cli) -> None:
 
 
 def test_a_local_pair_without_a_profile(cli: Cli, demo: Path) -> None:
-    result = cli("run", demo / "demo.gguf", "--ask", "x", "--json")
-    assert result.code == 0
-    # No profile pins n-max here: the plan's own start is used.
+    """No profile pins n-max here, and a drafter as large as its model is no gain: it is off, and
+    that is said; whoever asks for it has it."""
+    off = cli("run", demo / "demo.gguf", "--ask", "x", "--json").json
+    assert off["data"]["n_max"] == 0
+    (told,) = off["findings"]
+    assert (told["rule"], told["level"]) == ("mtp-no-gain", "info")
+    assert "times the speed at best is no gain" in told["message"]
+    result = cli("run", demo / "demo.gguf", "--n-max", "2", "--ask", "x", "--json")
+    assert (result.code, result.json["findings"]) == (0, [])
     assert result.json["data"]["n_max"] == 2
     counts = EXPECTED["counts"]["2"]
     assert result.json["data"]["accepted"] == counts["accepted"]
