@@ -15,6 +15,7 @@ from llmtp.hub.reference import Asked, Reference
 from llmtp.machine.detect import detect
 from llmtp.machine.devices import Device, Machine
 from llmtp.plan.choose import make_plan
+from llmtp.plan.ladder import OF_FILES, in_order
 from llmtp.plan.result import Plan
 from llmtp.plan.shrink import shrunk
 from llmtp.plan.sources import part_sources
@@ -139,6 +140,7 @@ def prepare(
     reference, found = checked.reference, look.engine()
     machine = look.machine()
     plan = make_plan(reference, machine, wishes)
+    plan = replace(plan, given_up=in_order((*plan.given_up, *chosen.given_up)))
     if chosen.why:
         plan = replace(plan, why=(chosen.why, *plan.why))
     command = build_command(plan, found, _with_sampling(serving, reference), extra)
@@ -163,6 +165,8 @@ def prepare_smaller(failed: Prepared, *, in_ram: bool) -> Prepared:
     request, plan = failed.request, failed.plan
     machine = shrunk(request.look.machine(), plan, in_ram=in_ram)
     smaller = make_plan(failed.reference, machine, request.wishes)
+    files = (one for one in plan.given_up if one.step in OF_FILES)
+    smaller = replace(smaller, given_up=in_order((*smaller.given_up, *files)))
     serving = _with_sampling(request.serving, failed.reference)
     command = build_command(smaller, failed.engine, serving, request.extra)
     return replace(

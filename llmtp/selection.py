@@ -20,6 +20,7 @@ from llmtp.machine.devices import Machine
 from llmtp.plan.choose import make_plan
 from llmtp.plan.grade import Grade, grade
 from llmtp.plan.grid import Cell, grid
+from llmtp.plan.ladder import GivenUp, Step
 from llmtp.plan.result import Plan
 from llmtp.plan.wishes import Wishes
 from llmtp.text import clean
@@ -88,12 +89,14 @@ class Alternative:
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """The pair to go on with, where it is known from, why, and what else there is if asked."""
+    """The pair to go on with, where it is known from, why, what a better file was given up for,
+    and what else there is if asked."""
 
     catalogue: Catalogue
     reference: Reference
     offer: Offer | None = None
     why: str | None = None
+    given_up: tuple[GivenUp, ...] = ()
     alternatives: tuple[Alternative, ...] = ()
 
 
@@ -132,7 +135,7 @@ def select(
     tried = list(_try(hub, hub.offers(), wishes, machine, every=survey))
     if found is None:
         best = _best(tried)
-        found = Selection(hub, _reference(best), best.offer, _why(best, tried))
+        found = _chosen(hub, best, tried)
     if not survey:
         return found
     return replace(found, alternatives=_alternatives(tried, found.offer, machine, wishes))
@@ -151,9 +154,8 @@ def select_published(
     machine = look()
     tried = list(_try(published, published.offers(), wishes, machine, every=True))
     best = _best(tried)
-    alternatives = _alternatives(tried, best.offer, machine, wishes)
-    here = Catalogue(asked, offline=True)
-    return Selection(here, _reference(best), best.offer, _why(best, tried), alternatives)
+    found = _chosen(Catalogue(asked, offline=True), best, tried)
+    return replace(found, alternatives=_alternatives(tried, best.offer, machine, wishes))
 
 
 def _on_disk(here: Catalogue, wishes: Wishes, look: Callable[[], Machine]) -> Selection | None:
@@ -222,7 +224,12 @@ def _try(
     too_large = [one for one in tried if isinstance(one.error, DoesNotFitError) and one.reference]
     if not fits and too_large:
         least = min(too_large, key=lambda one: one.offer.file_bytes)
-        yield _planned(least.offer, _reference(least), wishes, machine, partly=True)
+        partly = _planned(least.offer, _reference(least), wishes, machine, partly=True)
+        if partly.plan is not None and partly.plan.gpus:
+            yield partly
+        else:  # RAM has to hold it, and then a GPU does not matter
+            for one in too_large:
+                yield _planned(one.offer, _reference(one), wishes, machine, partly=True)
 
 
 def _plan(catalogue: Pairs, offer: Offer, wishes: Wishes, machine: Machine, room: int) -> Tried:
@@ -275,20 +282,44 @@ def _best(tried: list[Tried]) -> Tried:
     raise [one.error for one in tried if one.error][-1]
 
 
+def _chosen(catalogue: Catalogue, best: Tried, tried: list[Tried]) -> Selection:
+    """With the steps that are taken by choosing files: a smaller quant, a smaller drafter."""
+    given_up, reference = [], _reference(best)
+    first = next(one for one in tried if one.reference is not None)
+    if first.offer.label != best.offer.label:
+        given_up.append(GivenUp(Step.QUANT, first.offer.label, best.offer.label))
+    if best.smaller_drafter and reference.draft is not None:
+        same = next(one for one in tried if one.offer == best.offer)
+        was = same.reference.draft if same.reference else None
+        wanted, got = ((one and one.quant) or "larger" for one in (was, reference.draft))
+        given_up.append(GivenUp(Step.DRAFTER, wanted, got))
+    return Selection(catalogue, reference, best.offer, _why(best, tried), tuple(given_up))
+
+
 def _reference(best: Tried) -> Reference:
     if best.reference is None:
         raise ValueError(f"{best.offer.label} was planned without its files")
     return best.reference
 
 
-def _why(best: Tried, tried: list[Tried]) -> str:
-    """`Q6_K: the best of 4 tried that fits with ...`."""
+def _why(best: Tried, tried: list[Tried]) -> str | None:
+    """`Q6_K is the best quant that fits; Q8_0 would give up more`; None without a choice."""
+    if len({one.offer.label for one in tried}) == 1:
+        return None
     better = tried[: tried.index(best)] if best in tried else []
     broken = [one for one in better if one.error and not isinstance(one.error, DoesNotFitError)]
-    passed = ", ".join(clean(one.offer.label, 30) for one in better if one not in broken)
-    short = best.grade is not None and best.grade.short_context
+    labels = dict.fromkeys(clean(one.offer.label, 30) for one in better if one not in broken)
+    passed = ", ".join(label for label in labels if label != best.offer.label)
+    found = best.grade
+    merit = "is the best quant that fits"
+    if found is not None and found.on_cpu:
+        merit = "is the smallest quant, and no GPU holds all of it"
+        if best.plan is not None and not best.plan.gpus:
+            merit = "is the best quant that fits in RAM"
+    elif found is not None and found.short_context:
+        merit = "has the most context"
     reasons = [
-        f"{best.offer.label} {'has the most context' if short else 'is the best quant that fits'}",
+        f"{best.offer.label} {merit}",
         *([f"{passed} would give up more"] if passed else []),
         *(f"{clean(one.offer.label, 30)} cannot be used: {one.error}" for one in broken),
     ]

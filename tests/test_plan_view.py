@@ -35,7 +35,7 @@ def test_the_verdict_comes_first_and_every_row_says_its_source(cli: Cli) -> None
     lines = cli("plan", "demo").stdout.splitlines()
     assert lines[0].startswith("demo: F32, context 8,192, n-max 3")
     assert lines[1].startswith("fits: ")
-    assert lines[1].endswith("to spare (1.00 GiB of it as a margin)")
+    assert lines[1].endswith("to spare (margin 1.00 GiB)")
     bar = next(line for line in lines if "█" in line)
     assert bar.split()[0] == "RAM"
     rows = {line[2:10].strip(): line for line in lines if line[:1] in GLYPHS and line[1:2] == " "}

@@ -14,7 +14,7 @@ from llmtp.plan.fit import (
     context_range,
     first_settings,
     fit,
-    least_missing,
+    tightest_settings,
 )
 from llmtp.plan.kv import checkpoint_bytes, round_context, takes
 from llmtp.plan.ladder import GivenUp, Step
@@ -55,7 +55,7 @@ def make_plan(ref: Reference, machine: Machine, wishes: Wishes, *, partly: bool 
     check_wishes(wishes, ref.main.shape, has_draft=ref.draft is not None)
     option = next(_options(ref, machine, wishes, partly=partly), None)
     if option is None:
-        raise _does_not_fit(ref, whole_places(machine, wishes.margin, ref.main.shape)[0], wishes)
+        raise _does_not_fit(ref, whole_places(machine, wishes.margin, ref.main.shape)[-1], wishes)
     plan = _plan(ref, option, wishes)
     findings = [one.finding(_short_of(option.place)) for one in plan.given_up]
     if ref.draft is not None and option.wanted == 0 and wishes.n_max is None:
@@ -69,18 +69,19 @@ def _options(
 ) -> Iterator[_Option]:
     """What fits, in the order of giving up."""
     places = whole_places(machine, wishes.margin, ref.main.shape)
-    chosen = [(place, *choose_n_max(wishes, ref, place)) for place in places]
     for drafts in (True, False):
         found = []
-        for place, wanted, why in chosen:
-            n_max = wanted if drafts else 0
+        for place in places:
+            wanted, why = choose_n_max(wishes, ref, place)
             kept = wishes.draft_is_wanted or wishes.strict
             if not drafts and (kept or wanted == 0):
                 continue
-            settings = fit(ref, place, wishes, n_max)
+            settings = fit(ref, place, wishes, wanted if drafts else 0)
             if settings is not None:
                 found.append(_Option(place, settings, wanted, why))
-        if found:  # of equal ones the first: a single card
+                if wishes.ctx != "max" and not _given_up(ref, wishes, found[-1]):
+                    break
+        if found:  # of equal ones the one with the fewest cards
             yield min(found, key=lambda one: _missed(ref, wishes, one))
     if wishes.strict or not partly or not places[0].devices:
         return
@@ -88,12 +89,12 @@ def _options(
     yield from _in_ram(ref, machine, wishes)
 
 
-def _missed(ref: Reference, wishes: Wishes, option: _Option) -> list[tuple[int, int]]:
-    """What it gave up, the last step first."""
+def _missed(ref: Reference, wishes: Wishes, option: _Option) -> tuple[list[int], int]:
+    """What it gave up, the last step first, and then how little context it has."""
     order = list(Step)
     given_up = _given_up(ref, wishes, option)
     steps = sorted((order.index(one.step) for one in given_up), reverse=True)
-    return [(step, -option.settings.ctx_size) for step in steps]
+    return steps, -option.settings.ctx_size
 
 
 def _partly(ref: Reference, whole: Place, wishes: Wishes) -> Iterator[_Option]:
@@ -121,25 +122,38 @@ def _in_ram(ref: Reference, machine: Machine, wishes: Wishes) -> Iterator[_Optio
 
 
 def _most_on_gpu(ref: Reference, whole: Place, wishes: Wishes, n_max: int) -> Place | None:
-    """Experts go first, as few layers of them as will do, then whole layers."""
-    n_layers = ref.main.shape.n_layers
+    """Experts go first, as few layers of them as will do, then whole layers.
 
-    def search(place_with: Callable[[int], Place], least: int, most: int) -> Place | None:
+    Experts are cheap to leave, because few of them are read for a token: with them all else that
+    could be given up is kept, if only there are enough.
+    """
+    text, n_layers = ref.main.shape, ref.main.shape.n_layers
+
+    def search(
+        place_with: Callable[[int], Place], least: int, most: int, settings: Settings
+    ) -> Place | None:
         def missing(on_gpu: int) -> int:
-            return least_missing(ref, place_with(on_gpu), wishes, n_max)
+            return place_with(on_gpu).device_shortfall(ref, settings)
 
         found = largest(least, most, missing)
         for on_gpu in range(least - 1 if found is None else found, least - 1, -1):
             place = place_with(on_gpu)
-            settings = fit(ref, place, wishes, n_max)
-            if settings is not None and not place.aborts(ref, settings):
+            settled = fit(ref, place, wishes, n_max)
+            if settled is None:  # RAM is short, and the more so the less is on the GPU
+                return None
+            if not place.aborts(ref, settled):
                 return place
         return None
 
-    by_experts = None
-    if ref.main.shape.n_experts:
-        by_experts = search(lambda n: replace(whole, cpu_experts=n_layers - n), 0, n_layers - 1)
-    return by_experts or search(lambda n: replace(whole, gpu_layers=n), LEAST_LAYERS, n_layers)
+    tightest = tightest_settings(wishes, text, n_max)
+    if text.n_experts:
+        for settings in (first_settings(wishes, text, n_max), tightest):
+            place = search(
+                lambda n: replace(whole, cpu_experts=n_layers - n), 0, n_layers - 1, settings
+            )
+            if place is not None:
+                return place
+    return search(lambda n: replace(whole, gpu_layers=n), LEAST_LAYERS, n_layers, tightest)
 
 
 def _given_up(ref: Reference, wishes: Wishes, option: _Option) -> tuple[GivenUp, ...]:
@@ -171,7 +185,9 @@ def _in_use(ref: Reference, machine: Machine, wishes: Wishes, plan: Plan) -> Fin
     """Would the cards allow more if nothing else were on them? Then who is?"""
     empty = tuple(
         replace(device, free_bytes=max(device.free_bytes, round(device.total_bytes * _EMPTY)))
-        if device.free_bytes is not None and device.total_bytes is not None
+        if device.free_bytes is not None
+        and device.total_bytes is not None
+        and not device.shares_ram
         else device
         for device in machine.devices
     )
@@ -199,12 +215,8 @@ def _plan(ref: Reference, option: _Option, wishes: Wishes) -> Plan:
     place, settings, text = option.place, option.settings, ref.main.shape
     needed, placement = place.needed(ref, settings), place.placement(ref, settings)
     host = place.machine.host
-    shared = sum(
-        parts.total
-        for device, parts in zip(place.devices, needed.devices, strict=True)
-        if device.shares_ram
-    )
-    spare = max(host.available_bytes - needed.host.total - shared - HOST_MARGIN, 0)
+    in_ram = needed.host.total + place.shared_bytes(needed)
+    spare = max(host.available_bytes - in_ram - HOST_MARGIN, 0)
     each = checkpoint_bytes(text, settings)
     # They and the prompt cache share what is left: without either, prompts are read again.
     checkpoints = MOST_CHECKPOINTS
@@ -266,7 +278,7 @@ def _why_place(place: Place, n_layers: int) -> str:
 
 
 def _why_context(settings: Settings, trained: int) -> str:
-    if settings.ctx_size >= trained:
+    if settings.ctx_size >= trained * settings.parallel:
         return "all that the model was trained for"
     if settings.ctx_size == USEFUL_CONTEXT:
         return "the default; a larger one costs speed"
@@ -301,9 +313,9 @@ def _does_not_fit(ref: Reference, place: Place, wishes: Wishes) -> DoesNotFitErr
     if isinstance(wishes.ctx, int):
         if wishes.ctx > text.context_train:
             del ways["--parallel 1"]
-        largest = fit(ref, place, replace(wishes, ctx="max"), n_max)
-        if largest is not None and largest.ctx_size > least:
-            ways = {f"--ctx {largest.ctx_size}": largest} | ways
+        most = fit(ref, place, replace(wishes, ctx="max"), n_max)
+        if most is not None and most.ctx_size > least:
+            ways = {f"--ctx {most.ctx_size}": most} | ways
     fitting = [w for w, s in ways.items() if s != settings and place.shortfall(ref, s) <= 0]
     error = DoesNotFitError(
         f"{ref.name} does not fit in {place.name}: {format_bytes(missing)} are missing at context "
@@ -314,5 +326,5 @@ def _does_not_fit(ref: Reference, place: Place, wishes: Wishes) -> DoesNotFitErr
         if fitting
         else "use a smaller quant, or free memory",
     )
-    error.short = f"{format_bytes(missing)} short at {format_count(settings.ctx_size)}"
+    error.short = f"{format_bytes(missing)} short"
     return error

@@ -56,11 +56,11 @@ def fit(ref: Reference, place: Place, wishes: Wishes, n_max: int) -> Settings | 
     return next(one for one in restored if place.shortfall(ref, one) <= 0)
 
 
-def least_missing(ref: Reference, place: Place, wishes: Wishes, n_max: int) -> int:
-    """Bytes that are missing with all given up that may be; 0 or less fits."""
-    least, _, _ = context_range(wishes, ref.main.shape)
-    kv_types, ubatches = _choices(wishes, ref.main.shape)
-    return place.shortfall(ref, Settings(least, wishes.parallel, kv_types[-1], n_max, ubatches[-1]))
+def tightest_settings(wishes: Wishes, text: TextModel, n_max: int) -> Settings:
+    """With all given up that may be."""
+    least, _, _ = context_range(wishes, text)
+    kv_types, ubatches = _choices(wishes, text)
+    return Settings(least, wishes.parallel, kv_types[-1], n_max, ubatches[-1])
 
 
 def context_range(wishes: Wishes, text: TextModel) -> tuple[int, int, int]:
@@ -72,8 +72,8 @@ def context_range(wishes: Wishes, text: TextModel) -> tuple[int, int, int]:
     trained = max(text.context_train * slots // step, 1) * step
     useful = min(trained, max(USEFUL_CONTEXT // step, 1) * step)
     most = trained if wishes.ctx == "max" else useful
-    if wishes.strict:
-        return most, most, most
+    if wishes.strict and wishes.ctx == "auto":
+        return useful, useful, useful
     return min(useful, round_context(LEAST_CONTEXT, slots)), useful, most
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -35,6 +36,8 @@ WORDS = {
     Step.MTP: "MTP",
     Step.OFFLOAD: "layers or experts to the CPU",
 }
+#: Those that choose another file: not for a start that failed, whose files are there.
+OF_FILES = (Step.QUANT, Step.DRAFTER)
 #: What costs much speed, and what a user may not notice.
 _LEVELS: dict[Step, Level] = {Step.DRAFTER: "warning", Step.MTP: "warning", Step.OFFLOAD: "warning"}
 
@@ -64,7 +67,7 @@ class GivenUp:
                 return "MTP"
             case Step.CONTEXT | Step.SHORT_CONTEXT:
                 return f"context {wanted} → {got}"
-        return f"{WORDS[self.step]} {wanted} → {got}"
+        return f"{WORDS[self.step].partition(' (')[0]} {wanted} → {got}"
 
     def to_dict(self) -> dict[str, Any]:
         return {"step": self.step.value, "from": self.wanted, "to": self.got}
@@ -73,7 +76,7 @@ class GivenUp:
         """What a user should know of it; the fix only where it costs much."""
         said = f"gives up {self.words()}" if self.step is not Step.OFFLOAD else self.words()
         level = _LEVELS.get(self.step, "info")
-        fix = "free memory there, use a smaller quant, or insist with --strict"
+        fix = "free memory there, or use a smaller quant"
         return Finding(
             self.rule,
             level,
@@ -82,7 +85,18 @@ class GivenUp:
         )
 
 
-def next_steps(given_up: tuple[GivenUp, ...]) -> list[str]:
-    """What would go next, in words."""
-    last = max((list(Step).index(one.step) for one in given_up), default=-1)
-    return [WORDS[step] for step in list(Step)[last + 1 :]]
+def in_order(given_up: Iterable[GivenUp]) -> tuple[GivenUp, ...]:
+    """Of giving up."""
+    order = list(Step)
+    return tuple(sorted(given_up, key=lambda one: order.index(one.step)))
+
+
+def next_steps(given_up: Sequence[GivenUp], *, has_gpu: bool) -> list[str]:
+    """What would go next, in words. A quant that was chosen stays, and ubatch and KV type may go
+    after it; without a GPU there is nothing to take from it."""
+    gone = [one.step for one in given_up]
+    order = [step for step in Step if has_gpu or step is not Step.OFFLOAD]
+    if Step.QUANT in gone:
+        order.remove(Step.QUANT)
+    last = max((order.index(step) for step in gone if step in order), default=-1)
+    return [WORDS[step] for step in order[last + 1 :]]

@@ -87,25 +87,34 @@ class Place:
         return replace(found, devices=(first, *found.devices[1:]))
 
     def shortfall(self, ref: Reference, settings: Settings) -> int:
-        """Bytes that are missing with the margin kept, where most are; 0 or less fits.
+        """Bytes that are missing with the margin kept, where most are; 0 or less fits."""
+        return max(self.device_shortfall(ref, settings), self.host_shortfall(ref, settings))
 
-        Where much is missing, it may be a little more.
-        """
+    def device_shortfall(self, ref: Reference, settings: Settings) -> int:
+        """On the GPU that misses most; where that is much, it may be a little more."""
         if len(self.devices) == 1:
             device = self.devices[0]
             (least,) = memory.least(ref.main, ref.draft, settings, self.placement(ref, settings))
             room = (device.free_bytes or 0) - self.device_margin(least)
             if least - (_LEARNED_LESS if device.learned else 0) > room:
                 return least - room
+        pairs = zip(self.devices, self.needed(ref, settings).devices, strict=True)
+        missing = (
+            parts.total + self.device_margin(parts.total) - (device.free_bytes or 0)
+            for device, parts in pairs
+        )
+        return max(missing, default=-self.machine.host.available_bytes)
+
+    def host_shortfall(self, ref: Reference, settings: Settings) -> int:
+        """In RAM, with what GPUs without memory of their own take of it."""
         found = self.needed(ref, settings)
-        in_ram, missing = found.host.total, []
-        for device, parts in zip(self.devices, found.devices, strict=True):
-            needed = parts.total + self.device_margin(parts.total)
-            missing.append(needed - (device.free_bytes or 0))
-            if device.shares_ram:
-                in_ram += parts.total
-        missing.append(in_ram + self.host_margin - self.machine.host.available_bytes)
-        return max(missing)
+        in_ram = found.host.total + self.shared_bytes(found)
+        return in_ram + self.host_margin - self.machine.host.available_bytes
+
+    def shared_bytes(self, needed: Needed) -> int:
+        """On GPUs that have no memory of their own."""
+        pairs = zip(self.devices, needed.devices, strict=True)
+        return sum(parts.total for device, parts in pairs if device.shares_ram)
 
     def aborts(self, ref: Reference, settings: Settings) -> bool:
         """Would the build abort on it? Too much is copied between RAM and the GPU at once."""
@@ -119,13 +128,14 @@ class Place:
         if len(self.devices) < 2:
             return ()
         sizes = _by_layer(ref.main, settings)[plain.first_on_gpu(ref.main.shape) :]
-        even = tuple(len(part) for part in _shared([1] * len(sizes), [1] * len(self.devices)))
-        found = memory.needed(ref.main, ref.draft, settings, replace(plain, split=even))
+        if plain.cpu_experts:
+            sizes = [size // 2 for size in sizes[: plain.cpu_experts]] + sizes[plain.cpu_experts :]
+        drafter = ref.draft.tensor_bytes.total if ref.draft and settings.drafts else 0
+        taken = [_LEAST_OF_SPLIT] * (len(self.devices) - 1) + [_LEAST_OF_SPLIT + drafter]
         room = [
-            max((device.free_bytes or 0) - self.device_margin(parts.total)
-                - (parts.total - parts.weights - parts.kv), 1)
-            for device, parts in zip(self.devices, found.devices, strict=True)
-        ]  # fmt: skip
+            max((device.free_bytes or 0) - other, MiB)
+            for device, other in zip(self.devices, taken, strict=True)
+        ]
         return tuple(len(part) for part in _shared(sizes, room))
 
 
@@ -136,22 +146,21 @@ def usable_devices(machine: Machine) -> list[Device]:
 
 
 def whole_places(machine: Machine, margin: int | None, text: TextModel) -> list[Place]:
-    """The freest GPU, and all GPUs of its back end together; RAM where there is no GPU."""
+    """The freest GPU, the freest two of its back end, and so on; RAM where there is no GPU."""
     devices = usable_devices(machine)
     if not devices:
         return [Place(machine, (), margin)]
-    together = tuple(
+    alike = [
         device
-        for device in machine.devices
-        if device in devices
-        and device.backend == devices[0].backend
-        and (device.free_bytes or 0) >= _LEAST_OF_SPLIT
-    )
-    places = [Place(machine, (devices[0],), margin)]
+        for device in devices
+        if device.backend == devices[0].backend and (device.free_bytes or 0) >= _LEAST_OF_SPLIT
+    ]
     # Where layers share a cache, a drafter's may be on another card than the layers it follows.
-    if len(together) > 1 and not text.shared_kv_layers:
-        places.append(Place(machine, together, margin))
-    return places
+    most = 1 if text.shared_kv_layers else max(len(alike), 1)
+    chosen = ((alike or devices)[:count] for count in range(1, most + 1))
+    return [
+        Place(machine, tuple(d for d in machine.devices if d in some), margin) for some in chosen
+    ]
 
 
 def _by_layer(main: ModelFacts, settings: Settings) -> list[int]:

@@ -82,6 +82,7 @@ def render(console: Console, prepared: Prepared, *, verbose: bool) -> None:
     if prepared.alternatives:
         console.print()
         console.print(_alternatives(prepared.alternatives, console.width))
+        console.print("(in brackets: does not fit with nothing else given up)", style="dim")
     if not plan.main.is_published:
         local = prepared.reference.profile is None and not plan.name.startswith(PREFIX)
         model = shlex.quote(clean(str(plan.main.path))) if local else plan.name
@@ -98,7 +99,7 @@ def _verdict(places: Sequence[_Place], margin_bytes: int) -> Text:
             f"{format_bytes(used)} of {format_bytes(free)} in {place.title}, "
             f"{format_bytes(free - used)} to spare"
         )
-    margin = f" ({format_bytes(margin_bytes)} of it as a margin)"
+    margin = f" (margin {format_bytes(margin_bytes)})"
     return Text.assemble(("fits: ", "green"), "; ".join(words) + margin)
 
 
@@ -129,10 +130,10 @@ def _reasons(prepared: Prepared, *, verbose: bool) -> Iterator[str]:
 def _ladder(plan: Plan) -> str:
     """What was given up, and what would go next, in that order."""
     gone = ", ".join(one.words() for one in plan.given_up)
-    then = ", ".join(next_steps(plan.given_up)) or "nothing: a smaller plan is not to be had"
+    following = ", ".join(next_steps(plan.given_up, has_gpu=bool(plan.gpus)))
     if not gone:
-        return f"nothing is given up; for lack of memory would go, in this order: {then}"
-    return f"given up: {gone}; next would go: {then}"
+        return f"nothing is given up; for lack of memory would go, in this order: {following}"
+    return f"given up: {gone}; next would go: {following or 'more of the same'}"
 
 
 def _bars(places: Sequence[_Place], width: int) -> Table:
@@ -151,23 +152,24 @@ def _bars(places: Sequence[_Place], width: int) -> Table:
 
 def _alternatives(alternatives: Sequence[Alternative], width: int) -> Table:
     """Every quant on offer, best quality first: what it takes by context, with the drafter and
-    without, and what would come of it on this machine. What does not fit is in brackets."""
+    without, in brackets where that does not fit, and what would come of it on this machine."""
     cells = max((one.cells for one in alternatives), key=len)
     shown = [at for at, cell in enumerate(cells) if width >= _WIDE or cell.ctx_size <= _MIDDLE]
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
+    table = Table(box=None, padding=(0, 1, 0, 0), header_style="bold")
     table.add_column("GiB by context", no_wrap=True)
     table.add_column("file", justify="right")
     for at in shown:
         mtp = "" if cells[at].drafts else " off"
         table.add_column(f"{cells[at].ctx_size >> 10}k{mtp}", justify="right")
     table.add_column("", overflow="fold")
+    home = next((one.device for one in alternatives if one.chosen), None)
     for one in alternatives:
         row = [_cell(one.cells[at]) if at < len(one.cells) else Text("-") for at in shown]
         table.add_row(
             Text(clean(one.quant, 40), style="bold" if one.chosen else ""),
             f"{one.file_bytes / GiB:.2f}",
             *row,
-            Text(_outcome(one), style="" if one.ctx_size else "dim"),
+            Text(_outcome(one, home), style="" if one.ctx_size else "dim"),
         )
     return table
 
@@ -177,17 +179,17 @@ def _cell(cell: Cell) -> Text:
     return Text(f"{number} ") if cell.fits else Text(f"({number})", style="dim")
 
 
-def _outcome(one: Alternative) -> str:
-    """`chosen, 32,768, n-max 3, NVIDIA ...`."""
+def _outcome(one: Alternative, home: str | None) -> str:
+    """`chosen, 32k, n-max 3`; its place where that is not the one of the chosen."""
     if one.ctx_size is None:
         return one.reason or ""
     words = [
         "chosen" if one.chosen else None,
         "on this disk" if one.on_disk and one.repository else None,
-        format_count(one.ctx_size),
+        f"{one.ctx_size >> 10}k" if one.ctx_size % 1024 == 0 else format_count(one.ctx_size),
         f"n-max {one.n_max}" if one.n_max else "MTP off",
-        one.device,
-        one.reason,
+        one.device if one.device != home else None,
+        one.reason if one.reason != "without MTP" else None,
     ]
     return ", ".join(filter(None, words))
 
