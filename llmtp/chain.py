@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from llmtp.engine.command import Command, Serving, build_command
 from llmtp.engine.find import Engine, find_engine
-from llmtp.errors import Finding, LlmtpError, PairRejectedError
+from llmtp.errors import DoesNotFitError, Finding, LlmtpError, PairRejectedError
 from llmtp.hub import cache, uses
 from llmtp.hub.files import HubFile, Repository
 from llmtp.hub.reference import Asked, Reference
@@ -154,6 +154,18 @@ def prepare(
     return Prepared(
         reference, found, plan, command, findings, request, alternatives, download_bytes
     )
+
+
+def has_smaller(prepared: Prepared) -> bool:
+    """Is there another plan for the machine as it was, which takes less on the GPU?"""
+    plan = prepared.plan
+    devices = tuple(usage.device for usage in plan.devices)
+    before = Machine(plan.host, devices, plan.mixed_batches)
+    try:
+        make_plan(prepared.reference, shrunk(before, plan, in_ram=False), prepared.request.wishes)
+    except DoesNotFitError:
+        return False
+    return True
 
 
 def prepare_smaller(failed: Prepared, *, in_ram: bool) -> Prepared:

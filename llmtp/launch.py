@@ -10,7 +10,7 @@ from functools import reduce
 from typing import TYPE_CHECKING, Any, Protocol
 
 from llmtp import spill
-from llmtp.chain import Prepared, prepare_smaller
+from llmtp.chain import Prepared, has_smaller, prepare_smaller
 from llmtp.engine.command import Serving
 from llmtp.errors import (
     DoesNotFitError,
@@ -251,14 +251,9 @@ def _spilled(session: Session, comparison: Comparison, proof: Proof | None) -> s
 
 def _on_spill(prepared: Prepared, spilled: str, view: View) -> None:
     """Step down, as from memory that ran out; where nothing is left to give up, only say it."""
-    if not prepared.request.wishes.strict:
-        try:
-            prepare_smaller(prepared, in_ram=False)
-        except DoesNotFitError:
-            pass
-        else:
-            raise OutOfMemoryError(spilled, rule="spilled", fix="free memory of the card")
     fix = "free memory of the card, or use a smaller --ctx or quant"
+    if not prepared.request.wishes.strict and has_smaller(prepared):
+        raise OutOfMemoryError(spilled, rule="spilled", fix=fix)
     view.finding(Finding("spilled", "warning", spilled, fix=fix))
 
 

@@ -12,7 +12,10 @@ PLACE = {"id", "name", "backend", "total_bytes", "free_bytes", "used_bytes", "we
          "kv_bytes", "compute_bytes", "draft_bytes", "overhead_bytes"}  # fmt: skip
 PLAN = {"ctx_size", "ctx_per_slot", "n_max", "mtp", "quant", "parallel", "kv_type", "gpu_layers",
         "argv", "env", "why", "devices", "host", "sources", "is_published", "checkpoints",
-        "checkpoint_bytes", "prompt_cache_bytes"}  # fmt: skip
+        "checkpoint_bytes", "prompt_cache_bytes", "ubatch", "cpu_experts", "tensor_split",
+        "margin_bytes", "given_up", "alternatives"}  # fmt: skip
+ALTERNATIVE = {"quant", "repository", "file_bytes", "on_disk", "fits", "ctx_size", "n_max",
+               "device", "chosen", "reason", "grid"}  # fmt: skip
 SOURCES = {"weights", "kv", "compute", "draft", "mmproj", "overhead", "free"}
 MEMORY = {"event", "at", "parts", "planned_bytes", "taken_bytes", "overhead_planned_bytes",
           "overhead_bytes", "difference_bytes"}  # fmt: skip
@@ -47,6 +50,15 @@ def test_plan(cli: Cli) -> None:
     assert 0 < data["host"]["mapped_bytes"] < data["host"]["used_bytes"]
     assert [set(place) >= PLACE for place in (*data["devices"], data["host"])] == [True] * 3
     assert [d["total_bytes"] for d in data["devices"]] == [4 << 30, 8 << 30]
+    assert (data["given_up"], data["tensor_split"], data["cpu_experts"]) == ([], [], 0)
+    (alone,) = data["alternatives"]
+    assert set(alone) == ALTERNATIVE
+    assert alone["chosen"] is True
+    assert [(cell["ctx_size"], cell["mtp"]) for cell in alone["grid"]] == [
+        (8192, True),
+        (8192, False),
+    ]
+    assert all(cell["fits"] and cell["used_bytes"] > 0 for cell in alone["grid"])
     assert [d["used_bytes"] > 0 for d in data["devices"]] == [False, True]
     assert (data["n_max"], data["mtp"], data["kv_type"], data["quant"]) == (3, True, "f16", "F32")
 
@@ -58,6 +70,16 @@ def test_the_memory_of_a_start(cli: Cli) -> None:
     assert set(event) == MEMORY
     for part in event["parts"]:
         assert set(part) == {"part", "planned_bytes", "engine_bytes"}
+
+
+def test_what_is_given_up(cli: Cli, demo: Path) -> None:
+    """A card with no room, and an n-max that was asked for: only the place goes."""
+    args = ("plan", demo / "demo.gguf", "--vram", "100MiB", "--n-max", "2", "--json")
+    body = cli(*args).json
+    (step,) = body["data"]["given_up"]
+    assert step == {"step": "offload", "from": "all on the GPU", "to": "all on the CPU"}
+    assert [finding["rule"] for finding in body["findings"]] == ["step-down-offload"]
+    assert body["data"]["n_max"] == 2
 
 
 def test_plan_without_mtp(cli: Cli) -> None:

@@ -298,6 +298,32 @@ def test_a_start_that_runs_out_steps_down_and_says_so(
     assert gone == sorted(gone, key=[step.value for step in ORDER].index)
 
 
+def flags(argv: list[str]) -> dict[str, str]:
+    return {name: value for name, value in pairwise(argv) if name.startswith("--")}
+
+
+def test_the_engine_is_told_how_layers_are_split(cli: Cli, hollow: Path) -> None:
+    """And where the drafter is: elsewhere the engine aborts (seen on two H100)."""
+    body = cli("plan", hollow, "--vram", "6GiB,6GiB", "--json").json
+    said, data = flags(body["data"]["argv"]), body["data"]
+    assert (said["--device"], said["--split-mode"]) == ("CUDA0,CUDA1", "layer")
+    assert said["--tensor-split"] == ",".join(map(str, data["tensor_split"]))
+    assert sum(data["tensor_split"]) == int(said["--gpu-layers"]) == 49
+    assert said["--spec-draft-device"] == "CUDA1"
+
+
+def test_the_engine_is_told_which_experts_stay(
+    cli: Cli, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    folder = tmp_path_factory.mktemp("experts")
+    main, _ = make_real_size_pair(folder, 0, "Q4_K", "Q8_0", size="26b-a4b", whole=False)
+    data = cli("plan", main, "--vram", "14GiB", "--json").json["data"]
+    said = flags(data["argv"])
+    assert 0 < int(said["--n-cpu-moe"]) == data["cpu_experts"] < 30
+    assert (said["--gpu-layers"], "--tensor-split" in said) == ("31", False)
+    assert data["ctx_size"] == 32768, "experts are cheap: nothing else is given up"
+
+
 def run_lines(cli: Cli, *args: str | Path, env: dict[str, str]) -> list[dict[str, Any]]:
     """The events until the server is proved, and then of its end."""
     with cli.start(*args, "--json", env=env) as running:

@@ -100,16 +100,16 @@ def _missed(ref: Reference, wishes: Wishes, option: _Option) -> tuple[list[int],
 def _partly(ref: Reference, whole: Place, wishes: Wishes) -> Iterator[_Option]:
     """With as much on the GPUs as fits; what drafting gains depends on how much that is."""
     wanted, _ = choose_n_max(wishes, ref, whole)
-    while True:
-        place = _most_on_gpu(ref, whole, wishes, wanted)
-        if place is not None:
-            n_max, why = choose_n_max(wishes, ref, place)
-            settings = fit(ref, place, wishes, min(n_max, wanted))
-            if settings is not None and (n_max or not wanted):
-                yield _Option(place, settings, min(n_max, wanted), why)
-        if wanted == 0 or wishes.draft_is_wanted:
-            return
-        wanted = 0
+    for n_max in dict.fromkeys((wanted, wanted if wishes.draft_is_wanted else 0)):
+        place = _most_on_gpu(ref, whole, wishes, n_max)
+        if place is None:
+            continue
+        gains, why = choose_n_max(wishes, ref, place)
+        if n_max and not gains:  # layers can use the room of a drafter that is no gain
+            continue
+        settings = fit(ref, place, wishes, min(gains, n_max))
+        if settings is not None:
+            yield _Option(place, settings, gains, why)
 
 
 def _in_ram(ref: Reference, machine: Machine, wishes: Wishes) -> Iterator[_Option]:

@@ -52,9 +52,9 @@ class Place:
 
     def device_margin(self, used_bytes: int) -> int:
         """What stays free of a GPU of which so much is used."""
-        return (
-            max(DEVICE_MARGIN, used_bytes // _MARGIN_SHARE) if self.margin is None else self.margin
-        )
+        if self.margin is not None:
+            return self.margin
+        return max(DEVICE_MARGIN, used_bytes // _MARGIN_SHARE)
 
     @property
     def host_margin(self) -> int:
@@ -87,8 +87,9 @@ class Place:
         return replace(found, devices=(first, *found.devices[1:]))
 
     def shortfall(self, ref: Reference, settings: Settings) -> int:
-        """Bytes that are missing with the margin kept, where most are; 0 or less fits."""
-        return max(self.device_shortfall(ref, settings), self.host_shortfall(ref, settings))
+        """Bytes that are missing with the margin kept; 0 or less fits."""
+        missing = self.device_shortfall(ref, settings)
+        return missing if missing > 0 else max(missing, self.host_shortfall(ref, settings))
 
     def device_shortfall(self, ref: Reference, settings: Settings) -> int:
         """On the GPU that misses most; where that is much, it may be a little more."""
@@ -127,9 +128,7 @@ class Place:
         """So many layers each that every card has about the same share of its room left."""
         if len(self.devices) < 2:
             return ()
-        sizes = _by_layer(ref.main, settings)[plain.first_on_gpu(ref.main.shape) :]
-        if plain.cpu_experts:
-            sizes = [size // 2 for size in sizes[: plain.cpu_experts]] + sizes[plain.cpu_experts :]
+        sizes = _by_layer(ref.main, settings, plain)[plain.first_on_gpu(ref.main.shape) :]
         drafter = ref.draft.tensor_bytes.total if ref.draft and settings.drafts else 0
         taken = [_LEAST_OF_SPLIT] * (len(self.devices) - 1) + [_LEAST_OF_SPLIT + drafter]
         room = [
@@ -163,13 +162,13 @@ def whole_places(machine: Machine, margin: int | None, text: TextModel) -> list[
     ]
 
 
-def _by_layer(main: ModelFacts, settings: Settings) -> list[int]:
-    """Weights and KV of each layer, and of the output behind them."""
+def _by_layer(main: ModelFacts, settings: Settings, placement: Placement) -> list[int]:
+    """Weights and KV of each layer, and of the output behind them, without experts in RAM."""
     n_layers = main.shape.n_layers
     sizes = [0] * (n_layers + 1)
     for name, size in main.tensor_bytes.by_name.items():
         layer = block_of(name)
-        if layer is not None:
+        if layer is not None and not ("_exps" in name and placement.experts_in_ram(layer)):
             sizes[layer] += size
     sizes[n_layers] = main.tensor_bytes.output or main.tensor_bytes.token_embd
     for layer, size in enumerate(kv_by_layer(main.shape, settings)):
