@@ -161,8 +161,9 @@ def has_smaller(prepared: Prepared) -> bool:
     plan = prepared.plan
     devices = tuple(usage.device for usage in plan.devices)
     before = Machine(plan.host, devices, plan.mixed_batches)
+    wishes = prepared.request.wishes
     try:
-        make_plan(prepared.reference, shrunk(before, plan, in_ram=False), prepared.request.wishes)
+        make_plan(prepared.reference, shrunk(before, plan, wishes.margin, in_ram=False), wishes)
     except DoesNotFitError:
         return False
     return True
@@ -175,7 +176,7 @@ def prepare_smaller(failed: Prepared, *, in_ram: bool) -> Prepared:
     and the next one takes less than that. Raises DoesNotFitError where nothing is left to give up.
     """
     request, plan = failed.request, failed.plan
-    machine = shrunk(request.look.machine(), plan, in_ram=in_ram)
+    machine = shrunk(request.look.machine(), plan, request.wishes.margin, in_ram=in_ram)
     smaller = make_plan(failed.reference, machine, request.wishes)
     files = (one for one in plan.given_up if one.step in OF_FILES)
     smaller = replace(smaller, given_up=in_order((*smaller.given_up, *files)))

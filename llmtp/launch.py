@@ -28,6 +28,7 @@ from llmtp.metrics.allocations import Allocations
 from llmtp.metrics.comparison import Comparison, compare
 from llmtp.metrics.counters import LogTally
 from llmtp.metrics.sampler import Meters, Sample, Sampler
+from llmtp.plan.ladder import GivenUp, Step
 from llmtp.plan.memory import Parts
 from llmtp.plan.overhead import overhead_kind
 from llmtp.plan.result import Plan
@@ -134,26 +135,30 @@ def launch(prepared: Prepared, serving: Serving, view: View) -> Iterator[Running
         for step in range(MOST_STEPS + 1):
             view.prepared(prepared)
             try:
-                running = stack.enter_context(_started(prepared, serving, view))
+                may_step = step < MOST_STEPS and not prepared.request.wishes.strict
+                running = stack.enter_context(_started(prepared, serving, view, may_step))
                 break
             except OutOfMemoryError as error:
+                if not may_step:
+                    raise
                 prepared = _step_down(prepared, error, step + 1, view)
         yield running
 
 
 def _step_down(prepared: Prepared, error: OutOfMemoryError, step: int, view: View) -> Prepared:
     """The next plan; raises the error itself where there is none."""
-    if step > MOST_STEPS or prepared.request.wishes.strict:
-        raise error
     try:
         smaller = prepare_smaller(prepared, in_ram=error.in_ram)
     except DoesNotFitError:
         raise error from None
-    given_up = [one for one in smaller.plan.given_up if one not in prepared.plan.given_up]
+    before, after = prepared.plan, smaller.plan
+    given_up = [one for one in after.given_up if one not in before.given_up]
+    if after.ctx_size < before.ctx_size and not any(s.step is Step.SHORT_CONTEXT for s in given_up):
+        given_up.insert(0, GivenUp(Step.CONTEXT, before.ctx_size, after.ctx_size))
     reason = error.findings[0].message
     steps = [one.to_dict() for one in given_up]
     view.event(Event("restarting", {"step": step, "reason": reason, "given_up": steps}))
-    words = ", ".join(one.words() for one in given_up)
+    words = ", ".join(one.words() for one in given_up) or "on other cards"
     view.finding(
         Finding(error.findings[0].rule, "warning", f"{reason}; trying again with less: {words}")
     )
@@ -162,8 +167,8 @@ def _step_down(prepared: Prepared, error: OutOfMemoryError, step: int, view: Vie
 
 
 @contextlib.contextmanager
-def _started(prepared: Prepared, serving: Serving, view: View) -> Iterator[Running]:
-    """One start of one plan."""
+def _started(prepared: Prepared, serving: Serving, view: View, may_step: bool) -> Iterator[Running]:
+    """One start of one plan; what spilled runs on where it may not step down."""
     plan, tally = prepared.plan, _Tally()
     files = [plan.main, *([plan.draft] if plan.draft else [])]
     total_bytes = sum(facts.file_bytes for facts in files)
@@ -200,7 +205,10 @@ def _started(prepared: Prepared, serving: Serving, view: View) -> Iterator[Runni
             view.event(Event("memory", comparison.to_dict()))
             spilled = _spilled(session, comparison, proof)
             if spilled is not None:
-                _on_spill(prepared, spilled, view)
+                fix = "free memory of the card, or use a smaller --ctx or quant"
+                if may_step and has_smaller(prepared):
+                    raise OutOfMemoryError(spilled, rule="spilled", fix=fix)
+                view.finding(Finding("spilled", "warning", spilled, fix=fix))
             try:
                 yield Running(session, tally, cards)
             finally:
@@ -247,14 +255,6 @@ def _spilled(session: Session, comparison: Comparison, proof: Proof | None) -> s
             return spill.slow_words(plan, again)
     spill.remember_speed(plan, proof)
     return None
-
-
-def _on_spill(prepared: Prepared, spilled: str, view: View) -> None:
-    """Step down, as from memory that ran out; where nothing is left to give up, only say it."""
-    fix = "free memory of the card, or use a smaller --ctx or quant"
-    if not prepared.request.wishes.strict and has_smaller(prepared):
-        raise OutOfMemoryError(spilled, rule="spilled", fix=fix)
-    view.finding(Finding("spilled", "warning", spilled, fix=fix))
 
 
 def _cards(plan: Plan) -> list[CardMeter]:

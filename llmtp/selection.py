@@ -197,8 +197,9 @@ def _try(
 ) -> Iterator[Tried]:
     """Offers in their order, to the first that gives nothing up unless `every` is wanted.
 
-    Smaller drafters are tried where no offer runs with its best one, and layers or experts are
-    left to the CPU where none runs without that: of the smallest offer, because quants go first.
+    Who is strict gets the first. Smaller drafters are tried where no offer runs with its best one,
+    and layers or experts are left to the CPU where none runs without that: of the smallest offer,
+    because quants go first.
     """
     room = machine.host.total_bytes + sum(d.total_bytes or 0 for d in machine.devices)
     full = usable = False
@@ -211,6 +212,8 @@ def _try(
         full = full or (one.grade is not None and one.grade.is_full)
         usable = usable or (one.grade is not None and one.grade.is_usable)
         yield one
+        if wishes.strict and one.reference is not None:
+            return
     if usable:
         return
     fits = any(one.plan for one in tried)

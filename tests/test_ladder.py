@@ -196,7 +196,7 @@ def test_the_next_plan_takes_less_than_the_one_that_failed(pairs: dict[str, Refe
     plan, taken = make_plan(pairs["12b"], there, Wishes()), []
     for _ in range(6):
         taken.append(plan.used_devices[0].parts.total)
-        there = shrunk(there, plan, in_ram=False)
+        there = shrunk(there, plan, None, in_ram=False)
         plan = make_plan(pairs["12b"], there, Wishes())
     for larger, smaller in pairwise(taken):
         assert larger - smaller >= min(256 * MiB, larger // 4)
@@ -206,7 +206,7 @@ def test_in_ram_there_is_an_end(pairs: dict[str, Reference]) -> None:
     there = machine(ram_gib=9)
 
     def go_down(plan: Plan) -> int:
-        smaller = make_plan(pairs["12b"], shrunk(there, plan, in_ram=True), Wishes())
+        smaller = make_plan(pairs["12b"], shrunk(there, plan, None, in_ram=True), Wishes())
         return 1 + go_down(smaller)
 
     with pytest.raises(DoesNotFitError):
@@ -215,12 +215,70 @@ def test_in_ram_there_is_an_end(pairs: dict[str, Reference]) -> None:
 
 def test_the_order_is_told(pairs: dict[str, Reference]) -> None:
     nothing = make_plan(pairs["12b"], machine(card(12_000)), Wishes())
-    assert len(next_steps(nothing.given_up, has_gpu=True)) == len(ORDER)
-    assert len(next_steps(nothing.given_up, has_gpu=False)) == len(ORDER) - 1
+    assert next_steps(nothing.given_up, has_gpu=True, is_long=True) == [
+        WORDS[step] for step in ORDER if step is not Step.SLOTS
+    ]
+    assert len(next_steps(nothing.given_up, has_gpu=False, is_long=False)) == len(ORDER) - 3
     some = make_plan(pairs["12b"], machine(card(8_000)), Wishes())
     last = ORDER.index(some.given_up[-1].step)
-    assert next_steps(some.given_up, has_gpu=True) == [WORDS[step] for step in ORDER[last + 1 :]]
+    assert next_steps(some.given_up, has_gpu=True, is_long=False) == [
+        WORDS[step] for step in ORDER[last + 1 :]
+    ]
     assert last > ORDER.index(Step.CONTEXT)
+
+
+def test_where_ram_ran_out_beside_a_gpu_the_next_plan_takes_less_of_it(
+    pairs: dict[str, Reference],
+) -> None:
+    there = machine(card(24_000), ram_gib=64)
+    plan = make_plan(pairs["12b"], there, Wishes(ctx="max"))
+    smaller = make_plan(pairs["12b"], shrunk(there, plan, None, in_ram=True), Wishes(ctx="max"))
+    assert smaller.host_parts.total < plan.host_parts.total
+    assert smaller.gpus == plan.gpus
+
+
+def test_a_card_of_its_own_memory_goes_before_one_that_shares_ram(
+    pairs: dict[str, Reference],
+) -> None:
+    integrated, own = card(31_000, 0, shares_ram=True), card(24_000, 1)
+    plan = make_plan(pairs["31b"], machine(integrated, own), Wishes(ctx="max"))
+    assert plan.gpus == (own,)
+
+
+def test_strict_max_is_the_largest_that_gives_up_nothing(pairs: dict[str, Reference]) -> None:
+    strict = Wishes(ctx="max", strict=True)
+    plan = make_plan(pairs["12b"], machine(card(10_000)), strict)
+    assert (plan.given_up, plan.kv_type, plan.ubatch) == ((), "f16", 512)
+    assert 32768 < plan.ctx_size < 262144
+    with pytest.raises(DoesNotFitError):
+        make_plan(pairs["12b"], machine(card(7_500)), strict)
+
+
+def test_the_card_that_is_in_use_is_named(pairs: dict[str, Reference]) -> None:
+    """Of two, the second; and experts that went to the CPU for it count, however few."""
+    idle = card(9_000, 0, total_mib=9_200)
+    busy = card(1_000, 1, total_mib=24_000, users=(User("a game", 20 * GiB),))
+    plan = make_plan(pairs["26b-a4b"], machine(idle, busy), Wishes())
+    (finding,) = (one for one in plan.findings if one.rule == "card-in-use")
+    assert "of card 1 are taken by a game (20.00 GiB)" in finding.message
+    assert "all on the GPU" in finding.message
+
+
+@pytest.mark.parametrize(
+    ("lines", "out_of"),
+    [
+        (["CUDA error: out of memory", "  current device: 0", "  cuMemCreate(&handle)"],
+         "device memory"),
+        (["error: Insufficient Memory (00000008:kIOGPUCommandBufferCallbackErrorOutOfMemory)"],
+         "device memory"),
+        (["terminate called after throwing an instance of 'std::bad_alloc'"], "RAM"),
+        (["0.1 W cuda: failed to allocate 540.00 MiB of pinned memory: out of memory",
+          "0.2 E srv  start: couldn't bind HTTP server socket"], None),
+    ],
+)  # fmt: skip
+def test_other_words_for_it(lines: list[str], out_of: str | None) -> None:
+    cause = explain(1, [line for line in lines if is_telling(line)])
+    assert cause.out_of == out_of, cause
 
 
 @pytest.mark.parametrize("case", LOGS, ids="-".join)

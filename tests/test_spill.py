@@ -41,6 +41,28 @@ def test_what_is_not_on_the_card_is_seen_and_less_is_tried(
     assert body["data"]["given_up"]
 
 
+def test_a_driver_that_wants_less_than_an_h100_has_not_spilled(
+    cli: Cli, tmp_path: Path, hollow: Path
+) -> None:
+    """Its share is only a default until a start has taught it."""
+    env = fake_card(tmp_path)
+    (planned,) = cli("plan", hollow, "--json", env=env).json["data"]["devices"]
+    mib = (planned["used_bytes"] - planned["overhead_bytes"]) // MiB + 330
+    body = cli("run", hollow, "--ask", "x", "--json", env=env | {"TAKEN_MIB": str(mib)}).json
+    assert (body["data"]["given_up"], body["findings"]) == ([], [])
+
+
+def test_after_the_last_try_a_server_that_spilled_runs_on(
+    cli: Cli, tmp_path: Path, hollow: Path
+) -> None:
+    env = taking(tmp_path, *[2000] * 9)
+    body = cli("run", hollow, "--ask", "x", "--n-max", "3", "--json", env=env).json
+    assert (body["ok"], body["data"]["answer"]) == (True, "The answer")
+    told = [one["message"] for one in body["findings"] if one["rule"] == "spilled"]
+    assert len(told) == 5
+    assert [("trying again" in one) for one in told] == [True] * 4 + [False]
+
+
 def test_what_may_not_be_given_up_runs_slowly_and_says_so(
     cli: Cli, tmp_path: Path, hollow: Path
 ) -> None:

@@ -60,7 +60,7 @@ def make_plan(ref: Reference, machine: Machine, wishes: Wishes, *, partly: bool 
     findings = [one.finding(_short_of(option.place)) for one in plan.given_up]
     if ref.draft is not None and option.wanted == 0 and wishes.n_max is None:
         findings.append(Finding("mtp-no-gain", "info", option.why, fix="insist with --n-max 1"))
-    in_use = _in_use(ref, machine, wishes, plan) if plan.given_up else None
+    in_use = _in_use(ref, machine, wishes, option) if plan.given_up else None
     return replace(plan, findings=(*findings, *([in_use] if in_use else ())))
 
 
@@ -109,7 +109,7 @@ def _partly(ref: Reference, whole: Place, wishes: Wishes) -> Iterator[_Option]:
             continue
         settings = fit(ref, place, wishes, min(gains, n_max))
         if settings is not None:
-            yield _Option(place, settings, gains, why)
+            yield _Option(place, settings, settings.n_max or gains, why)
 
 
 def _in_ram(ref: Reference, machine: Machine, wishes: Wishes) -> Iterator[_Option]:
@@ -174,6 +174,8 @@ def _given_up(ref: Reference, wishes: Wishes, option: _Option) -> tuple[GivenUp,
 
 
 def _on_gpu(place: Place, n_layers: int) -> str:
+    if place.is_whole:
+        return "all on the GPU"
     if not place.devices:
         return "all on the CPU"
     if place.cpu_experts:
@@ -181,7 +183,7 @@ def _on_gpu(place: Place, n_layers: int) -> str:
     return f"{n_layers + 1 - place.gpu_layers} of {n_layers} layers on the CPU"
 
 
-def _in_use(ref: Reference, machine: Machine, wishes: Wishes, plan: Plan) -> Finding | None:
+def _in_use(ref: Reference, machine: Machine, wishes: Wishes, option: _Option) -> Finding | None:
     """Would the cards allow more if nothing else were on them? Then who is?"""
     empty = tuple(
         replace(device, free_bytes=max(device.free_bytes, round(device.total_bytes * _EMPTY)))
@@ -193,20 +195,20 @@ def _in_use(ref: Reference, machine: Machine, wishes: Wishes, plan: Plan) -> Fin
     )
     if empty == machine.devices:
         return None
-    option = next(_options(ref, replace(machine, devices=empty), wishes, partly=False), None)
-    if option is None or len(_given_up(ref, wishes, option)) >= len(plan.given_up):
+    better = next(_options(ref, replace(machine, devices=empty), wishes, partly=True), None)
+    if better is None or _missed(ref, wishes, better) >= _missed(ref, wishes, option):
         return None
-    card = option.place.devices[0]
-    (now,) = (device for device in machine.devices if device.id == card.id)
-    taken = (card.free_bytes or 0) - (now.free_bytes or 0)
+    free = {device.id: device.free_bytes or 0 for device in empty}
+    now = max(machine.devices, key=lambda one: free[one.id] - (one.free_bytes or 0))
+    taken = free[now.id] - (now.free_bytes or 0)
     users = ", ".join(f"{user.name} ({format_bytes(user.used_bytes)})" for user in now.users)
     return Finding(
         "card-in-use",
         "warning",
         f"{format_bytes(taken)} of {now.name} are taken by {users or 'other programs'}: without "
-        f"them it could have context {format_count(option.settings.ctx_size)}, "
-        f"{f'n-max {option.settings.n_max}' if option.settings.drafts else 'MTP off'}, "
-        f"KV type {option.settings.kv_type}, all on the GPU",
+        f"them it could have context {format_count(better.settings.ctx_size)}, "
+        f"{f'n-max {better.settings.n_max}' if better.settings.drafts else 'MTP off'}, "
+        f"KV type {better.settings.kv_type}, {_on_gpu(better.place, ref.main.shape.n_layers)}",
         fix="end what else uses the card, and type it again",
     )
 

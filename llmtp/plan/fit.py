@@ -72,8 +72,8 @@ def context_range(wishes: Wishes, text: TextModel) -> tuple[int, int, int]:
     trained = max(text.context_train * slots // step, 1) * step
     useful = min(trained, max(USEFUL_CONTEXT // step, 1) * step)
     most = trained if wishes.ctx == "max" else useful
-    if wishes.strict and wishes.ctx == "auto":
-        return useful, useful, useful
+    if wishes.strict:
+        return useful, useful, most
     return min(useful, round_context(LEAST_CONTEXT, slots)), useful, most
 
 

@@ -39,7 +39,7 @@ WORDS = {
 #: Those that choose another file: not for a start that failed, whose files are there.
 OF_FILES = (Step.QUANT, Step.DRAFTER)
 #: What costs much speed, and what a user may not notice.
-_LEVELS: dict[Step, Level] = {Step.DRAFTER: "warning", Step.MTP: "warning", Step.OFFLOAD: "warning"}
+_LEVELS: dict[Step, Level] = {Step.MTP: "warning", Step.OFFLOAD: "warning"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,12 +91,13 @@ def in_order(given_up: Iterable[GivenUp]) -> tuple[GivenUp, ...]:
     return tuple(sorted(given_up, key=lambda one: order.index(one.step)))
 
 
-def next_steps(given_up: Sequence[GivenUp], *, has_gpu: bool) -> list[str]:
-    """What would go next, in words. A quant that was chosen stays, and ubatch and KV type may go
-    after it; without a GPU there is nothing to take from it."""
+def next_steps(given_up: Sequence[GivenUp], *, has_gpu: bool, is_long: bool) -> list[str]:
+    """What would go next, in words, of what there is: a context of more than 32k if it `is_long`,
+    layers on a GPU. A quant that was chosen stays, and ubatch and KV type may go after it."""
     gone = [one.step for one in given_up]
-    order = [step for step in Step if has_gpu or step is not Step.OFFLOAD]
-    if Step.QUANT in gone:
-        order.remove(Step.QUANT)
+    missing = {Step.SLOTS} | ({Step.QUANT} & set(gone))
+    missing |= set() if has_gpu else {Step.OFFLOAD}
+    missing |= set() if is_long else {Step.CONTEXT}
+    order = [step for step in Step if step not in missing]
     last = max((order.index(step) for step in gone if step in order), default=-1)
     return [WORDS[step] for step in order[last + 1 :]]

@@ -23,10 +23,10 @@ def choose_n_max(wishes: Wishes, ref: Reference, place: Place) -> tuple[int, str
     name = place.devices[0].name if place.devices else ""
     gain = best_gain(ref.main, ref.draft, placement, name)
     model = f"cost model: {gain.source}"
-    if gain.n_max == 0 and not wishes.draft_is_wanted:
+    if not gain.pays and not wishes.draft_is_wanted:
         return 0, f"MTP off: {gain.typical:.1f} times the speed at best is no gain ({model})"
-    return gain.n_max or 1, (
-        f"n-max {gain.n_max or 1}: {gain.typical:.1f} times the speed is expected where "
+    return gain.n_max, (
+        f"n-max {gain.n_max}: {gain.typical:.1f} times the speed is expected where "
         f"{format_percent(TYPICAL)} of drafts are right, {gain.prose:.1f} for prose "
         f"({format_percent(PROSE)}; {model})"
     )

@@ -52,9 +52,7 @@ class Place:
 
     def device_margin(self, used_bytes: int) -> int:
         """What stays free of a GPU of which so much is used."""
-        if self.margin is not None:
-            return self.margin
-        return max(DEVICE_MARGIN, used_bytes // _MARGIN_SHARE)
+        return device_margin(self.margin, used_bytes)
 
     @property
     def host_margin(self) -> int:
@@ -130,7 +128,9 @@ class Place:
             return ()
         sizes = _by_layer(ref.main, settings, plain)[plain.first_on_gpu(ref.main.shape) :]
         drafter = ref.draft.tensor_bytes.total if ref.draft and settings.drafts else 0
-        taken = [_LEAST_OF_SPLIT] * (len(self.devices) - 1) + [_LEAST_OF_SPLIT + drafter]
+        taken = [_LEAST_OF_SPLIT] * len(self.devices)
+        taken[0] += memory.mmproj_bytes(ref.mmproj)
+        taken[-1] += drafter
         room = [
             max((device.free_bytes or 0) - other, MiB)
             for device, other in zip(self.devices, taken, strict=True)
@@ -138,9 +138,17 @@ class Place:
         return tuple(len(part) for part in _shared(sizes, room))
 
 
+def device_margin(asked: int | None, used_bytes: int) -> int:
+    """What stays free of a GPU of which so much is used; `asked` is --margin."""
+    return max(DEVICE_MARGIN, used_bytes // _MARGIN_SHARE) if asked is None else asked
+
+
 def usable_devices(machine: Machine) -> list[Device]:
-    """GPUs that a plan may use, the one with the most free memory first."""
-    usable = (device for device in machine.devices if device.usable)
+    """GPUs that a plan may use, the one with the most free memory first; those that share RAM only
+    where there is no other."""
+    usable = [device for device in machine.devices if device.usable]
+    own = [device for device in usable if not device.shares_ram]
+    usable = own or usable
     return sorted(usable, key=lambda device: device.free_bytes or 0, reverse=True)
 
 

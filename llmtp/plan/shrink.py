@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from llmtp.machine.devices import Device, Machine
+from llmtp.plan.place import HOST_MARGIN, device_margin
 from llmtp.plan.result import Plan
 from llmtp.units import MiB
 
@@ -14,18 +15,21 @@ _STEP = 256 * MiB
 _SMALL, _LARGE = 4, 32
 
 
-def shrunk(machine: Machine, failed: Plan, *, in_ram: bool) -> Machine:
-    """What is free now, but less than the plan took, on its GPUs or `in_ram`."""
+def shrunk(machine: Machine, failed: Plan, margin: int | None, *, in_ram: bool) -> Machine:
+    """What is free now, but less than the plan took, on its GPUs or `in_ram`; with the margin that
+    was asked for, on top of which the next plan is made."""
     if in_ram or not failed.gpus:
-        most = _less(failed.host_parts.total) + failed.margin_bytes
-        host = machine.host
+        shared = sum(one.parts.total for one in failed.used_devices if one.device.shares_ram)
+        kept = HOST_MARGIN if margin is None or failed.gpus else margin
+        most, host = _less(failed.host_parts.total + shared) + kept, machine.host
         return replace(machine, host=replace(host, available_bytes=min(host.available_bytes, most)))
     taken = {one.device.id: one.parts.total for one in failed.used_devices}
 
     def with_less(device: Device) -> Device:
         if device.id not in taken or device.free_bytes is None:
             return device
-        most = _less(taken[device.id]) + failed.margin_bytes
+        less = _less(taken[device.id])
+        most = less + device_margin(margin, less)
         return replace(device, free_bytes=min(device.free_bytes, most))
 
     return replace(machine, devices=tuple(map(with_less, machine.devices)))

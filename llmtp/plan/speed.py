@@ -54,18 +54,22 @@ _CPU_SOURCE = "two cores with AVX2"
 
 @dataclass(frozen=True, slots=True)
 class Gain:
-    """So many times as fast as without: with typical texts, and with prose."""
+    """So many times as fast as without, at the best n-max: with typical texts, and with prose."""
 
     n_max: int
     typical: float
     prose: float
     source: str
 
+    @property
+    def pays(self) -> bool:
+        return self.typical >= LEAST_GAIN
+
 
 def best_gain(
     main: ModelFacts, draft: ModelFacts, placement: Placement, device_name: str = ""
 ) -> Gain:
-    """The n-max that is expected to gain most, or n-max 0 where none gains enough to matter."""
+    """The n-max that is expected to gain most, if that pays or not."""
     curve = _curve(placement.backend, device_name)
     reads = _reads(main, draft, placement)
     on_cpu = reads.ram + reads.experts_ram > 0
@@ -75,7 +79,7 @@ def best_gain(
     n_max = min(n for n, gain in gains.items() if gain >= _NEARLY * best)
     prose = expected_tokens(n_max, PROSE) / _step(reads, curve, n_max)
     source = curve.source if placement.has_gpu else _CPU_SOURCE
-    return Gain(n_max if best >= LEAST_GAIN else 0, gains[n_max], prose, source)
+    return Gain(n_max, gains[n_max], prose, source)
 
 
 def expected_tokens(n_max: int, acceptance: float) -> float:

@@ -58,7 +58,13 @@ _OUT_OF_MEMORY = re.compile(
 _WANTED = re.compile(
     r"failed to allocate (?P<place>[A-Za-z_]+\d*) buffer of size (?P<size>\d{1,15})"
 )
-_ON_DEVICE = re.compile(r"(?:cuda|hip)Malloc|OutOfDeviceMemory|[Dd]evice memory")
+_ON_DEVICE = re.compile(
+    r"(?:cuda|hip)Malloc|OutOfDeviceMemory|device memory|(?:CUDA|ROCm) error|cuMem|kIOGPU|"
+    r"insufficient memory \(0",
+    re.IGNORECASE,
+)
+#: The engine does without, and goes on.
+_HARMLESS = "of pinned memory"
 _IN_RAM = re.compile(r"CPU|AMX|\w+_Host")
 _PARTS = (
     (re.compile(r"allocate buffer for kv cache"), "KV cache"),
@@ -84,7 +90,8 @@ _SIGNALS = {
 
 def is_telling(line: str) -> bool:
     """Is this a line that may say why?"""
-    return _NORMAL not in line and _TELLING.search(line) is not None
+    harmless = _NORMAL in line or _HARMLESS in line
+    return not harmless and _TELLING.search(line) is not None
 
 
 def explain(returncode: int | None, lines: Sequence[str], *, oom_kills: int = 0) -> Cause:

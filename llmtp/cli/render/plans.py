@@ -14,6 +14,7 @@ from llmtp.chain import Prepared
 from llmtp.cli.render.bars import stacked
 from llmtp.cli.words import summary
 from llmtp.hubname import PREFIX
+from llmtp.plan.fit import USEFUL_CONTEXT
 from llmtp.plan.grid import Cell
 from llmtp.plan.ladder import next_steps
 from llmtp.plan.memory import Parts
@@ -130,7 +131,8 @@ def _reasons(prepared: Prepared, *, verbose: bool) -> Iterator[str]:
 def _ladder(plan: Plan) -> str:
     """What was given up, and what would go next, in that order."""
     gone = ", ".join(one.words() for one in plan.given_up)
-    following = ", ".join(next_steps(plan.given_up, has_gpu=bool(plan.gpus)))
+    is_long = plan.ctx_size > USEFUL_CONTEXT
+    following = ", ".join(next_steps(plan.given_up, has_gpu=bool(plan.gpus), is_long=is_long))
     if not gone:
         return f"nothing is given up; for lack of memory would go, in this order: {following}"
     return f"given up: {gone}; next would go: {following or 'more of the same'}"
