@@ -87,10 +87,15 @@ class Place:
     def shortfall(self, ref: Reference, settings: Settings) -> int:
         """Bytes that are missing with the margin kept; 0 or less fits."""
         missing = self.device_shortfall(ref, settings)
-        return missing if missing > 0 else max(missing, self.host_shortfall(ref, settings))
+        if missing > 0:
+            return missing
+        in_ram = self.host_shortfall(ref, settings)
+        return max(missing, in_ram) if self.devices else in_ram
 
     def device_shortfall(self, ref: Reference, settings: Settings) -> int:
         """On the GPU that misses most; where that is much, it may be a little more."""
+        if not self.devices:
+            return 0
         if len(self.devices) == 1:
             device = self.devices[0]
             (least,) = memory.least(ref.main, ref.draft, settings, self.placement(ref, settings))
@@ -98,11 +103,10 @@ class Place:
             if least - (_LEARNED_LESS if device.learned else 0) > room:
                 return least - room
         pairs = zip(self.devices, self.needed(ref, settings).devices, strict=True)
-        missing = (
+        return max(
             parts.total + self.device_margin(parts.total) - (device.free_bytes or 0)
             for device, parts in pairs
         )
-        return max(missing, default=-self.machine.host.available_bytes)
 
     def host_shortfall(self, ref: Reference, settings: Settings) -> int:
         """In RAM, with what GPUs without memory of their own take of it."""
