@@ -15,6 +15,8 @@ from llmtp.plan.wishes import Wishes
 USEFUL_CONTEXT = 32 * 1024
 LEAST_CONTEXT = 8 * 1024
 KV_TYPE = "f16"
+#: A context is chosen to so small a part of the largest.
+_FINEST = 256
 #: What goes when memory is short: prompts are read in smaller pieces, and the cache is rounded.
 _UBATCHES = (UBATCH, UBATCH // 2, UBATCH // 4)
 _KV_TYPES = (KV_TYPE, "q8_0")
@@ -93,9 +95,10 @@ def _largest_context(
 ) -> Settings | None:
     """The largest that fits, or None."""
     step = 256 * settings.parallel
+    step = max(most // _FINEST // step, 1) * step
 
     def missing(steps: int) -> int:
-        return place.shortfall(ref, replace(settings, ctx_size=steps * step))
+        return place.shortfall(ref, replace(settings, ctx_size=min(steps * step, most)))
 
-    found = largest(least // step, most // step, missing)
-    return None if found is None else replace(settings, ctx_size=found * step)
+    found = largest(-(-least // step), -(-most // step), missing)
+    return None if found is None else replace(settings, ctx_size=min(found * step, most))
