@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from io import StringIO
 from pathlib import Path
 
 from harness import Cli, fake_engine
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.console import Console
 
 from llmtp.cli.render.bars import stacked
+from llmtp.cli.render.plans import grid_table
+from llmtp.plan.grid import Cell
+from llmtp.selection import Alternative
 
 GLYPHS = "█▓▒░▚╱"
 
@@ -69,3 +74,23 @@ def test_the_place_with_the_layers_is_the_one_that_is_judged(cli: Cli) -> None:
     assert set(data["sources"]) == {"weights", "kv", "compute", "draft", "mmproj", "overhead",
                                     "free"}  # fmt: skip
     assert data["checkpoints"] == 32
+
+
+def test_the_grid_keeps_its_columns_where_one_has_no_drafter() -> None:
+    """What a quant without a drafter takes stands in the columns without one."""
+    cells = [Cell(8192, True, 3 << 30, True), Cell(8192, False, 2 << 30, False)]
+    rows = [
+        Alternative("A", "o/r", 1 << 30, False, 8192, 3, "GPU", True, None, tuple(cells)),
+        Alternative("B", "o/r", 1 << 30, False, None, None, None, False, "no", (cells[1],)),
+        Alternative("C", "o/r", 1 << 30, False, None, None, None, False, "gone", ()),
+    ]
+    sheet = Console(width=100, file=StringIO())
+    sheet.print(grid_table(rows, 100))
+    assert isinstance(sheet.file, StringIO)
+    shown = [line.split() for line in sheet.file.getvalue().splitlines()]
+    assert shown == [
+        ["GiB", "by", "context", "file", "8k", "8k", "off"],
+        ["A", "1.00", "3.00", "(2.00)", "chosen,", "8k,", "n-max", "3"],
+        ["B", "1.00", "-", "(2.00)", "no"],
+        ["C", "1.00", "-", "-", "gone"],
+    ]

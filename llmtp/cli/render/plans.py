@@ -82,7 +82,7 @@ def render(console: Console, prepared: Prepared, *, verbose: bool) -> None:
     )
     if prepared.alternatives:
         console.print()
-        console.print(_alternatives(prepared.alternatives, console.width))
+        console.print(grid_table(prepared.alternatives, console.width))
         console.print("(in brackets: does not fit with nothing else given up)", style="dim")
     if not plan.main.is_published:
         local = prepared.reference.profile is None and not plan.name.startswith(PREFIX)
@@ -152,21 +152,24 @@ def _bars(places: Sequence[_Place], width: int) -> Table:
     return grid
 
 
-def _alternatives(alternatives: Sequence[Alternative], width: int) -> Table:
+def grid_table(alternatives: Sequence[Alternative], width: int) -> Table:
     """Every quant on offer, best quality first: what it takes by context, with the drafter and
     without, in brackets where that does not fit, and what would come of it on this machine."""
-    cells = max((one.cells for one in alternatives), key=len)
-    shown = [at for at, cell in enumerate(cells) if width >= _WIDE or cell.ctx_size <= _MIDDLE]
+    columns = [
+        (cell.drafts, cell.ctx_size)
+        for cell in max((one.cells for one in alternatives), key=len)
+        if width >= _WIDE or cell.ctx_size <= _MIDDLE
+    ]
     table = Table(box=None, padding=(0, 1, 0, 0), header_style="bold")
     table.add_column("GiB by context", no_wrap=True)
     table.add_column("file", justify="right")
-    for at in shown:
-        mtp = "" if cells[at].drafts else " off"
-        table.add_column(f"{cells[at].ctx_size >> 10}k{mtp}", justify="right")
+    for drafts, ctx_size in columns:
+        table.add_column(f"{ctx_size >> 10}k{'' if drafts else ' off'}", justify="right")
     table.add_column("", overflow="fold")
     home = next((one.device for one in alternatives if one.chosen), None)
     for one in alternatives:
-        row = [_cell(one.cells[at]) if at < len(one.cells) else Text("-") for at in shown]
+        cells = {(cell.drafts, cell.ctx_size): cell for cell in one.cells}
+        row = [_cell(cells[at]) if at in cells else Text("- ") for at in columns]
         table.add_row(
             Text(clean(one.quant, 40), style="bold" if one.chosen else ""),
             f"{one.file_bytes / GiB:.2f}",
