@@ -37,8 +37,8 @@ _GLYPHS = "".join(glyph for _, _, glyph, _ in _ROWS)
 _COLOURS = {glyph: colour for _, _, glyph, colour in _ROWS}
 _WIDEST_BAR = 64
 _UNBOUND = 1000
-#: Columns of 128k only where a terminal is so wide.
-_WIDE, _MIDDLE = 110, 32 * 1024
+#: Columns of 128k only where a terminal is so wide, and without the drafter only from there on.
+_WIDE, _MIDDLE, _NARROW = 110, 32 * 1024, 76
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,10 +155,12 @@ def _bars(places: Sequence[_Place], width: int) -> Table:
 def grid_table(alternatives: Sequence[Alternative], width: int) -> Table:
     """Every quant on offer, best quality first: what it takes by context, with the drafter and
     without, in brackets where that does not fit, and what would come of it on this machine."""
+    longest = max((one.cells for one in alternatives), key=len)
     columns = [
         (cell.drafts, cell.ctx_size)
-        for cell in max((one.cells for one in alternatives), key=len)
-        if width >= _WIDE or cell.ctx_size <= _MIDDLE
+        for cell in longest
+        if (width >= _WIDE or cell.ctx_size <= _MIDDLE)
+        and (width >= _NARROW or cell.drafts == longest[0].drafts)
     ]
     table = Table(box=None, padding=(0, 1, 0, 0), header_style="bold")
     table.add_column("GiB by context", no_wrap=True)
