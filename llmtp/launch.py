@@ -203,7 +203,7 @@ def _started(prepared: Prepared, serving: Serving, view: View, may_step: bool) -
             cards = _cards(plan)
             comparison = _compare(session, tally.allocations, cards)
             view.event(Event("memory", comparison.to_dict()))
-            spilled = _spilled(session, comparison, proof)
+            spilled = _spilled(session, comparison, proof, view)
             if spilled is not None:
                 fix = "free memory of the card, or use a smaller --ctx or quant"
                 if may_step and has_smaller(prepared):
@@ -243,8 +243,11 @@ def planned_event(prepared: Prepared) -> Event:
     return Event("planned", prepared.to_dict() | {"findings": findings})
 
 
-def _spilled(session: Session, comparison: Comparison, proof: Proof | None) -> str | None:
-    """In words, where something of the plan is not on the card."""
+def _spilled(
+    session: Session, comparison: Comparison, proof: Proof | None, view: View
+) -> str | None:
+    """In words, where something of the plan is not on the card. A start that is slow with all of
+    it on the card has another reason, such as a battery: that is only said."""
     plan = session.plan
     missing = spill.missing_on_card(plan, comparison)
     if missing is not None or proof is None:
@@ -252,7 +255,11 @@ def _spilled(session: Session, comparison: Comparison, proof: Proof | None) -> s
     if spill.is_slow(plan, proof):
         again = session.prove()  # the first request after a start may be slow for another reason
         if again is not None and spill.is_slow(plan, again):
-            return spill.slow_words(plan, again)
+            words = spill.slow_words(plan, again)
+            if comparison.taken_bytes is None:
+                return f"{words}: it seems to have spilled into RAM"
+            view.finding(Finding("slow-start", "warning", f"{words}, with all of it on the card"))
+            return None
     spill.remember_speed(plan, proof)
     return None
 

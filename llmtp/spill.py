@@ -1,7 +1,7 @@
 """Did a start spill into RAM? Vulkan does so in silence, and decodes at a fifth of its speed.
 
-Two witnesses: the driver saw less memory go than was planned, or the proof was decoded at under
-half of the speed that such a start had here before.
+Two witnesses: the driver saw less memory go than was planned, or, where it does not tell, the proof
+was decoded at under half of the speed that such a start had here before.
 """
 
 from __future__ import annotations
@@ -49,10 +49,7 @@ def is_slow(plan: Plan, proof: Proof) -> bool:
 def slow_words(plan: Plan, proof: Proof) -> str:
     """How slow it is, against before."""
     before, now = _read().get(_key(plan)), proof.tokens_per_s
-    return (
-        f"it decodes {format_rate(now)} tokens/s, where such a start had {format_rate(before)}: "
-        "it seems to have spilled into RAM"
-    )
+    return f"it decodes {format_rate(now)} tokens/s, where such a start had {format_rate(before)}"
 
 
 def remember_speed(plan: Plan, proof: Proof) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from fake_card import fake_card
-from harness import Cli
+from harness import Cli, fake_engine
 from make_real_size import make_real_size_pair
 
 from llmtp.machine.cgroup import least_room, oom_kills
@@ -76,8 +76,8 @@ def test_a_start_much_slower_than_before_has_spilled(
     cli: Cli, tmp_path: Path, hollow: Path
 ) -> None:
     """Where no driver tells: by the proof of the last start of its kind."""
-    env = fake_card(tmp_path) | {"TAKEN_MIB": "20000"}
-    args = ("run", hollow, "--ask", "x", "--json")
+    env = {"XDG_CACHE_HOME": str(tmp_path / "cache"), "FAKE_ENGINE": "gpu"}
+    args = ("run", hollow, "--ask", "x", "--json", "--engine", fake_engine(tmp_path))
     fast = cli(*args, env=env).json
     assert (fast["ok"], fast["data"]["given_up"], fast["findings"]) == (True, [], [])
     (speed,) = json.loads((tmp_path / "cache" / "llmtp" / "speeds.json").read_text()).values()
@@ -86,8 +86,22 @@ def test_a_start_much_slower_than_before_has_spilled(
     assert a_little["findings"] == []
     slow = cli(*args, env=env | {"FAKE_ENGINE_MS": "900"}).json
     (told, *_) = (one["message"] for one in slow["findings"] if one["rule"] == "spilled")
-    assert "it decodes 18.9 tokens/s, where such a start had 85.0" in told
+    assert "it decodes 18.9 tokens/s, where such a start had 85.0: it seems to have" in told
     assert slow["data"]["given_up"]
+
+
+def test_a_slow_start_with_all_of_it_on_the_card_is_only_said(
+    cli: Cli, tmp_path: Path, hollow: Path
+) -> None:
+    """On a battery, for example: less memory would not help."""
+    env = fake_card(tmp_path) | {"TAKEN_MIB": "20000"}
+    args = ("run", hollow, "--ask", "x", "--json")
+    assert cli(*args, env=env).json["findings"] == []
+    slow = cli(*args, env=env | {"FAKE_ENGINE_MS": "900"}).json
+    assert (slow["data"]["given_up"], [one["rule"] for one in slow["findings"]]) == (
+        [],
+        ["slow-start"],
+    )
 
 
 @pytest.mark.parametrize("record", ["{", "[]", '{"a": -1, "b": "x", "c": true, "d": 1e300}'])
