@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, TextIO
 
 from rich.console import Group, RenderableType
@@ -11,6 +12,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from llmtp import signals
 from llmtp.chain import Prepared
 from llmtp.cli.output import Out, console
 from llmtp.cli.render.bars import bar
@@ -117,12 +119,22 @@ class LiveView:
         self._show(panel(self._plan, sample, self._state, self._url, uptime_s, width))
 
     def _show(self, drawn: RenderableType) -> None:
-        with contextlib.suppress(OSError):  # the terminal may be gone; a signal says so
+        with _between_frames():
             self._live.update(drawn, refresh=True)
 
     def _say(self, text: str) -> None:
-        with contextlib.suppress(OSError):
+        with _between_frames():
             self._console.print(text, soft_wrap=True)
+
+
+@contextlib.contextmanager
+def _between_frames() -> Iterator[None]:
+    """An interruption in the middle of one would leave rich with a buffer that it never writes.
+
+    The terminal may be gone; a signal says so.
+    """
+    with signals.hold(), contextlib.suppress(OSError):
+        yield
 
 
 def panel(
