@@ -351,6 +351,9 @@ def test_a_start_that_runs_out_steps_down_and_says_so(
     assert len(set(used)) == 3
     again = [event for event in events if event["event"] == "restarting"]
     assert [event["step"] for event in again] == [1, 2]
+    assert {frozenset(event) for event in again} == {
+        frozenset({"event", "at", "step", "reason", "given_up"})
+    }
     assert all(event["given_up"] for event in again)
     gone = [one["step"] for one in plans[-1]["given_up"]]
     assert gone == sorted(gone, key=[step.value for step in ORDER].index)

@@ -48,6 +48,11 @@ class TensorBytes:
         return self.by_name.get("output.weight", 0)
 
 
+def is_expert(name: str) -> bool:
+    """Is a tensor one of all experts of a layer, of which a token needs some?"""
+    return "_exps" in name
+
+
 def block_of(tensor: str) -> int | None:
     """The layer that a tensor belongs to by its name, if it is one's."""
     found = _BLOCK.match(tensor)

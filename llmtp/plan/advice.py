@@ -63,8 +63,7 @@ def does_not_fit(ref: Reference, place: Place, wishes: Wishes) -> DoesNotFitErro
     ctx, _, _ = context_range(wishes, text)
     settings = replace(first_settings(wishes, text, n_max), ctx_size=ctx)
     missing = place.shortfall(ref, settings)
-    needed = place.needed(ref, settings)
-    used = sum(parts.total for parts in needed.devices) or needed.host.total
+    used = place.needed(ref, settings).used_bytes
     free = sum(device.free_bytes or 0 for device in place.devices)
     free = free if place.devices else place.machine.host.available_bytes
     least = round_context(min(LEAST_CONTEXT, text.context_train), wishes.parallel)

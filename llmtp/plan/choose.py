@@ -34,7 +34,8 @@ def make_plan(ref: Reference, machine: Machine, wishes: Wishes, *, partly: bool 
     pinned = ref.profile is not None and ref.profile.n_max == 0
     if ref.draft is not None and option.wanted == 0 and wishes.n_max is None and not pinned:
         findings.append(Finding("mtp-no-gain", "info", option.why, fix="insist with --n-max 1"))
-    if plan.given_up and (empty := emptied(machine)) != machine:
+    # Only of the plan that is made in the end: it is another whole choice.
+    if partly and plan.given_up and (empty := emptied(machine)) != machine:
         better = next(_options(ref, empty, wishes, partly=True), None)
         if better is not None and missed(ref, wishes, better) < missed(ref, wishes, option):
             findings.append(card_in_use(ref, machine, better))
@@ -68,7 +69,7 @@ def _partly(ref: Reference, whole: Place, wishes: Wishes) -> Iterator[Option]:
     """With as much on the GPUs as fits; what drafting gains depends on how much that is."""
     wanted, _ = choose_n_max(wishes, ref, whole)
     for n_max in dict.fromkeys((wanted, wanted if wishes.draft_is_wanted else 0)):
-        place = _moston_gpu_words(ref, whole, wishes, n_max)
+        place = _most_on_gpu(ref, whole, wishes, n_max)
         if place is None:
             continue
         gains, why = choose_n_max(wishes, ref, place)
@@ -88,7 +89,7 @@ def _in_ram(ref: Reference, machine: Machine, wishes: Wishes) -> Iterator[Option
             yield Option(place, settings, wanted, why)
 
 
-def _moston_gpu_words(ref: Reference, whole: Place, wishes: Wishes, n_max: int) -> Place | None:
+def _most_on_gpu(ref: Reference, whole: Place, wishes: Wishes, n_max: int) -> Place | None:
     """Experts go first, as few layers of them as will do, then whole layers.
 
     Experts are cheap to leave, because few of them are read for a token: with them all else that

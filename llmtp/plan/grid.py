@@ -45,6 +45,5 @@ def grid(ref: Reference, machine: Machine, wishes: Wishes) -> tuple[Cell, ...]:
             )
             fitting = [place for place in places if place.shortfall(ref, settings) <= 0]
             needed = (fitting or places[-1:])[0].needed(ref, settings)
-            used = sum(parts.total for parts in needed.devices) or needed.host.total
-            cells.append(Cell(settings.ctx_size, drafts, used, bool(fitting)))
+            cells.append(Cell(settings.ctx_size, drafts, needed.used_bytes, bool(fitting)))
     return tuple(cells)

@@ -11,7 +11,7 @@ from collections import Counter
 from dataclasses import dataclass, fields
 from typing import Any
 
-from llmtp.gguf.model import ModelFacts, block_of
+from llmtp.gguf.model import ModelFacts, block_of, is_expert
 from llmtp.plan.compute import draft_compute, main_compute
 from llmtp.plan.kv import kv_by_layer
 from llmtp.plan.overhead import device_overhead, host_overhead, request_overhead
@@ -67,6 +67,11 @@ class Needed:
     devices: tuple[Parts, ...]
     host: Parts
     mapped_bytes: int
+
+    @property
+    def used_bytes(self) -> int:
+        """On all GPUs, or in RAM where there is none."""
+        return sum(parts.total for parts in self.devices) or self.host.total
 
     @property
     def device(self) -> Parts:
@@ -141,7 +146,7 @@ def _weights(main: ModelFacts, placement: Placement) -> Spread:
         layer = block_of(name)
         if layer is None:
             layer = 0 if name in _WITH_FIRST_LAYER else n_layers
-        stays = name in _INPUTS or ("_exps" in name and placement.experts_in_ram(layer))
+        stays = name in _INPUTS or (is_expert(name) and placement.experts_in_ram(layer))
         spread[None if stays else placement.gpu_of(main.shape, layer)] += size
     output_on = placement.gpu_of(main.shape, n_layers)
     if output_on is not None and not main.tensor_bytes.output:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate
 
-from llmtp.gguf.model import ModelFacts, block_of
+from llmtp.gguf.model import ModelFacts, block_of, is_expert
 from llmtp.gguf.shape import TextModel
 from llmtp.hub.reference import Reference
 from llmtp.machine.devices import Device, Machine
@@ -180,7 +180,7 @@ def _by_layer(main: ModelFacts, settings: Settings, placement: Placement) -> lis
     sizes = [0] * (n_layers + 1)
     for name, size in main.tensor_bytes.by_name.items():
         layer = block_of(name)
-        if layer is not None and not ("_exps" in name and placement.experts_in_ram(layer)):
+        if layer is not None and not (is_expert(name) and placement.experts_in_ram(layer)):
             sizes[layer] += size
     sizes[n_layers] = main.tensor_bytes.output or main.tensor_bytes.token_embd
     for layer, size in enumerate(kv_by_layer(main.shape, settings)):

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from llmtp.gguf.model import ModelFacts, block_of
+from llmtp.gguf.model import ModelFacts, block_of, is_expert
 from llmtp.plan.settings import Placement
 
 #: Shares of drafts that are right, each given the one before: published runs of the 31B by kind of
@@ -102,12 +102,12 @@ def _reads(main: ModelFacts, draft: ModelFacts, placement: Placement) -> _Reads:
     for name, size in _read_tensors(main).items():
         layer = block_of(name)
         layer = shape.n_layers if layer is None else layer
-        is_expert = "_exps" in name
-        share = shape.n_experts_used / shape.n_experts if is_expert and shape.n_experts else 1.0
-        stays = is_expert and placement.experts_in_ram(layer)
+        expert = is_expert(name)
+        share = shape.n_experts_used / shape.n_experts if expert and shape.n_experts else 1.0
+        stays = expert and placement.experts_in_ram(layer)
         if placement.gpu_of(shape, layer) is not None and not stays:
             gpu += size * share
-        elif is_expert:
+        elif expert:
             experts_ram += size * share
         else:
             ram += size * share

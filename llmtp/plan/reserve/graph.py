@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from llmtp.gguf.model import is_expert
 from llmtp.gguf.shape import TextModel
 from llmtp.plan.kv import full_cells, is_quantised, streams, widest_values, window_cells
 from llmtp.plan.reserve.tensor import (
@@ -104,7 +105,7 @@ class Graph:
         """Of a layer, of the output (n_layers) or of the input (-1), which stays in RAM."""
         of_layer = 0 <= layer < self.own.n_layers and name not in _OF_ALL_LAYERS
         full_name = f"blk.{layer}.{name}" if of_layer else name
-        in_ram = layer < 0 or ("_exps" in name and self.placement.experts_in_ram(layer))
+        in_ram = layer < 0 or (is_expert(name) and self.placement.experts_in_ram(layer))
         on = CPU if in_ram else self.device(layer)
         # one for all layers of a device, and so it is borrowed only once (TENSOR_DUPLICATED)
         key = full_name, on, layer if of_layer or layer < 0 else self.own.n_layers
