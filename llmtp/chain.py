@@ -21,7 +21,8 @@ from llmtp.plan.shrink import shrunk
 from llmtp.plan.sources import part_sources
 from llmtp.plan.wishes import Wishes
 from llmtp.profiles import Sampling
-from llmtp.selection import Alternative, Selection, alone, select, select_published
+from llmtp.selection import Selection, select, select_published
+from llmtp.tried import Alternative, alone
 from llmtp.units import format_bytes
 from llmtp.verdict import Checked, judge
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Protocol
 
 from llmtp.errors import (
     BadFileError,
@@ -18,12 +18,10 @@ from llmtp.hub.published import published_catalogue
 from llmtp.hub.reference import Asked, Catalogue, Reference
 from llmtp.machine.devices import Machine
 from llmtp.plan.choose import make_plan
-from llmtp.plan.grade import Grade, grade
-from llmtp.plan.grid import Cell, grid
 from llmtp.plan.ladder import GivenUp, Step
-from llmtp.plan.result import Plan
 from llmtp.plan.wishes import Wishes
 from llmtp.text import clean
+from llmtp.tried import Alternative, Tried, alternatives, offer_key
 from llmtp.units import format_bytes
 from llmtp.verdict import judge
 
@@ -36,55 +34,6 @@ class Pairs(Protocol):
     def pair(self, offer: Offer) -> Reference: ...
 
     def with_smaller_drafter(self, offer: Offer, reference: Reference) -> Reference | None: ...
-
-
-@dataclass(frozen=True, slots=True)
-class Tried:
-    """One offer on this machine; without `plan` it does not fit, and `error` says why."""
-
-    offer: Offer
-    reference: Reference | None
-    plan: Plan | None
-    error: LlmtpError | None
-    smaller_drafter: bool = False
-
-    @property
-    def grade(self) -> Grade | None:
-        if self.plan is None:
-            return None
-        return grade(self.plan, smaller_drafter=self.smaller_drafter)
-
-
-@dataclass(frozen=True, slots=True)
-class Alternative:
-    """A quant that could be had, what would come of it here, and what it would take by context and
-    drafter. One that is only a file of the user's has no repository."""
-
-    quant: str
-    repository: str | None
-    file_bytes: int
-    on_disk: bool
-    ctx_size: int | None
-    n_max: int | None
-    device: str | None
-    chosen: bool
-    reason: str | None
-    cells: tuple[Cell, ...] = ()
-
-    def to_dict(self) -> dict[str, Any]:
-        return {
-            "quant": self.quant,
-            "repository": self.repository,
-            "file_bytes": self.file_bytes,
-            "on_disk": self.on_disk,
-            "fits": self.ctx_size is not None,
-            "ctx_size": self.ctx_size,
-            "n_max": self.n_max,
-            "device": self.device,
-            "chosen": self.chosen,
-            "reason": self.reason,
-            "grid": [cell.to_dict() for cell in self.cells],
-        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +87,7 @@ def select(
         found = _chosen(hub, best, tried)
     if not survey:
         return found
-    return replace(found, alternatives=_alternatives(tried, found.offer, machine, wishes))
+    return replace(found, alternatives=alternatives(tried, found.offer, machine, wishes))
 
 
 def select_published(
@@ -155,7 +104,7 @@ def select_published(
     tried = list(_try(published, published.offers(), wishes, machine, every=True))
     best = _best(tried)
     found = _chosen(Catalogue(asked, offline=True), best, tried)
-    return replace(found, alternatives=_alternatives(tried, best.offer, machine, wishes))
+    return replace(found, alternatives=alternatives(tried, best.offer, machine, wishes))
 
 
 def _on_disk(here: Catalogue, wishes: Wishes, look: Callable[[], Machine]) -> Selection | None:
@@ -181,10 +130,10 @@ def _held(
 ) -> Selection | None:
     """A pair whose main model is on this disk, in this version or another one, and fits."""
     try:
-        held = {_key(offer) for offer in here.offers()}
+        held = {offer_key(offer) for offer in here.offers()}
     except NotFoundError:
         return None
-    offers = (offer for offer in hub.offers() if _key(offer) in held)
+    offers = (offer for offer in hub.offers() if offer_key(offer) in held)
     tried = list(_try(hub, offers, wishes, look(), every=True))
     if not any(one.grade is not None and one.grade.is_usable for one in tried):
         return None
@@ -334,71 +283,3 @@ def _disk_selection(catalogue: Catalogue, best: Tried) -> Selection:
     what = "it" if reference.main.is_local else "another version of it"
     why = f"{best.offer.label}, because {what} is on this disk"
     return Selection(catalogue, reference, best.offer, why)
-
-
-def alone(reference: Reference, plan: Plan, machine: Machine, wishes: Wishes) -> Alternative:
-    """What was named by hand, and so is all that there is."""
-    return Alternative(
-        quant=reference.main.quant or reference.name,
-        repository=None,
-        file_bytes=reference.main.file_bytes,
-        on_disk=reference.main.is_local,
-        ctx_size=plan.ctx_size,
-        n_max=plan.n_max,
-        device=_where(plan),
-        chosen=True,
-        reason=None,
-        cells=grid(reference, machine, wishes),
-    )
-
-
-def _where(plan: Plan) -> str:
-    place = " + ".join(gpu.name for gpu in plan.gpus) or "CPU"
-    return f"{place} and CPU" if plan.gpus and plan.on_cpu else place
-
-
-def _alternatives(
-    tried: list[Tried], chosen: Offer | None, machine: Machine, wishes: Wishes
-) -> tuple[Alternative, ...]:
-    """One a quant, with the drafter that makes the better plan."""
-    better: dict[tuple[str, str], Tried] = {}
-    for one in tried:
-        known = better.setdefault(_key(one.offer), one)
-        if one.grade is not None and (known.grade is None or one.grade < known.grade):
-            better[_key(one.offer)] = one
-    mine = None if chosen is None else _key(chosen)
-    return tuple(
-        replace(
-            _alternative(one, key == mine),
-            cells=grid(one.reference, machine, wishes) if one.reference else (),
-        )
-        for key, one in better.items()
-    )
-
-
-def _key(offer: Offer) -> tuple[str, str]:
-    return offer.repository.name.repo_id, offer.name
-
-
-def _alternative(one: Tried, chosen: bool) -> Alternative:
-    plan = one.plan
-    if plan is not None:
-        device = _where(plan)
-        wanted = one.reference is not None and one.reference.draft is not None
-        words = ["without MTP" if wanted and not plan.mtp else None,
-                 "with a smaller drafter" if one.smaller_drafter else None]  # fmt: skip
-        reason = ", ".join(filter(None, words)) or None
-    else:
-        short = one.error.short if isinstance(one.error, DoesNotFitError) else ""
-        device, reason = None, short or clean(str(one.error), 120)
-    return Alternative(
-        quant=one.offer.label,
-        repository=one.offer.repository.name.repo_id,
-        file_bytes=one.offer.file_bytes,
-        on_disk=one.reference is not None and one.reference.main.is_local,
-        ctx_size=plan.ctx_size if plan else None,
-        n_max=plan.n_max if plan else None,
-        device=device,
-        chosen=chosen,
-        reason=reason,
-    )

@@ -22,7 +22,7 @@ PACKAGE = ROOT / "llmtp"
 #: Data flows one way: a part imports only parts that stand before it.
 ORDER = ["errors", "signals", "text", "units", "paths", "ports", "yamlfile", "config",
          "hubname", "published", "profiles", "gguf", "roles", "pairing", "hub", "machine",
-         "plan", "engine", "server", "metrics", "verdict", "selection", "chain", "spill",
+         "plan", "engine", "server", "metrics", "verdict", "tried", "selection", "chain", "spill",
          "launch", "cli"]  # fmt: skip
 HEAVY = {"rich", "httpx", "psutil", "pynvml", "yaml", "asyncio", "importlib.metadata", "pydantic",
          "huggingface_hub",

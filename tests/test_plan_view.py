@@ -13,7 +13,7 @@ from rich.console import Console
 from llmtp.cli.render.bars import stacked
 from llmtp.cli.render.plans import grid_table
 from llmtp.plan.grid import Cell
-from llmtp.selection import Alternative
+from llmtp.tried import Alternative
 
 GLYPHS = "█▓▒░▚╱"
 

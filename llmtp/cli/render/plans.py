@@ -20,8 +20,8 @@ from llmtp.plan.ladder import next_steps
 from llmtp.plan.memory import Parts
 from llmtp.plan.result import Plan
 from llmtp.plan.sources import part_sources
-from llmtp.selection import Alternative
 from llmtp.text import clean
+from llmtp.tried import Alternative
 from llmtp.units import GiB, format_bytes, format_count, format_mib
 
 #: Label, name in `Parts`, glyph and colour of each part, in the order of the bar.
