@@ -20,8 +20,8 @@ from llmtp.plan.kv import KV_TYPES
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "llmtp"
 #: Data flows one way: a part imports only parts that stand before it.
-ORDER = ["errors", "signals", "text", "units", "paths", "ports", "yamlfile", "config",
-         "hubname", "published", "profiles", "gguf", "roles", "pairing", "hub", "machine",
+ORDER = ["errors", "signals", "aside", "text", "units", "paths", "ports", "yamlfile",
+         "config", "hubname", "published", "profiles", "gguf", "roles", "pairing", "hub", "machine",
          "plan", "engine", "server", "metrics", "verdict", "tried", "selection", "chain", "spill",
          "launch", "cli"]  # fmt: skip
 HEAVY = {"rich", "httpx", "psutil", "pynvml", "yaml", "asyncio", "importlib.metadata", "pydantic",

@@ -1,4 +1,7 @@
-"""HTTP to a llama-server: the only importer of httpx. No proxy, no redirect, bounded waits."""
+"""HTTP to a llama-server: the only importer of httpx. No proxy, no redirect, bounded waits.
+
+Requests are made aside, so that a signal never leaves a socket that nobody closes.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ from typing import Any
 
 import httpx
 
+from llmtp.aside import Aside
 from llmtp.errors import EngineUnreachableError
 
 _TIMEOUT_S = 3.0
@@ -23,16 +27,20 @@ class EngineClient:
         self._http = httpx.Client(
             base_url=base_url, headers=headers, timeout=_TIMEOUT_S, trust_env=False
         )
+        self._aside = Aside("engine-requests")
 
     def close(self) -> None:
+        """Once nobody answers any more, or within the time limit of a request."""
+        self._aside.close()
         self._http.close()
 
     def is_ready(self) -> bool:
         """Does `/health` say that the model is loaded?"""
         try:
-            return self._http.get("/health").status_code == httpx.codes.OK
+            response = self._aside.call(lambda: self._http.get("/health"))
         except httpx.HTTPError:
             return False
+        return response.status_code == httpx.codes.OK
 
     def slots(self) -> Any:
         return self._json(self._get("/slots"))
@@ -43,7 +51,9 @@ class EngineClient:
     def complete(self, body: dict[str, Any]) -> dict[str, Any]:
         """One `/completion` that is not streamed."""
         try:
-            response = self._http.post("/completion", json=body, timeout=_PROOF_TIMEOUT_S)
+            response = self._aside.call(
+                lambda: self._http.post("/completion", json=body, timeout=_PROOF_TIMEOUT_S)
+            )
         except httpx.HTTPError as error:
             raise EngineUnreachableError(str(error) or type(error).__name__) from error
         answer = self._json(_checked(response))
@@ -53,6 +63,9 @@ class EngineClient:
 
     def stream_chat(self, body: dict[str, Any]) -> Iterator[dict[str, Any]]:
         """Chunks of a streamed `/v1/chat/completions`, as objects."""
+        return self._aside.stream(lambda: self._stream_chat(body))
+
+    def _stream_chat(self, body: dict[str, Any]) -> Iterator[dict[str, Any]]:
         request = self._http.stream(
             "POST", "/v1/chat/completions", json=body | {"stream": True}, timeout=_ANSWER_TIMEOUT_S
         )
@@ -74,7 +87,7 @@ class EngineClient:
 
     def _get(self, path: str) -> httpx.Response:
         try:
-            return _checked(self._http.get(path))
+            return _checked(self._aside.call(lambda: self._http.get(path)))
         except httpx.HTTPError as error:
             raise EngineUnreachableError(str(error) or type(error).__name__) from error
 

@@ -1,0 +1,67 @@
+"""A thread for calls that a signal must not break off in the middle.
+
+Interrupted is raised in the main thread, wherever it is: between the making of a socket and the
+place where it is kept, nobody would close it. The main thread waits here instead.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from queue import SimpleQueue
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+_CLOSE_WAIT_S = 5.0
+
+
+class _End:
+    """Nothing more comes, for this reason."""
+
+    def __init__(self, error: BaseException | None) -> None:
+        self.error = error
+
+
+class Aside:
+    """One thread, one call after the other; started with the first."""
+
+    def __init__(self, name: str) -> None:
+        self._jobs: SimpleQueue[tuple[Callable[[], Iterable[Any]], SimpleQueue[Any]] | None] = (
+            SimpleQueue()
+        )
+        self._thread = threading.Thread(target=self._work, name=name, daemon=True)
+        self._started = False
+
+    def call(self, make: Callable[[], T]) -> T:
+        """What `make` returns or raises; the wait for it may be interrupted, `make` may not."""
+        (result,) = self.stream(lambda: [make()])
+        return result
+
+    def stream(self, produce: Callable[[], Iterable[T]]) -> Iterator[T]:
+        """What `produce` yields, as it comes."""
+        if not self._started:
+            self._started = True
+            self._thread.start()
+        results: SimpleQueue[T | _End] = SimpleQueue()
+        self._jobs.put((produce, results))
+        while not isinstance(item := results.get(), _End):
+            yield item
+        if item.error is not None:
+            raise item.error
+
+    def close(self) -> None:
+        """End the thread, once the call that it is in has ended; a bounded wait."""
+        if self._started:
+            self._jobs.put(None)
+            self._thread.join(_CLOSE_WAIT_S)
+
+    def _work(self) -> None:
+        while (job := self._jobs.get()) is not None:
+            produce, results = job
+            error: BaseException | None = None
+            try:
+                for item in produce():
+                    results.put(item)
+            except BaseException as raised:  # noqa: BLE001 - whoever waits raises it
+                error = raised
+            results.put(_End(error))
