@@ -5,52 +5,35 @@ from __future__ import annotations
 import re
 import signal
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Literal
 
+from llmtp.server.causes import CAUSES, SIGNALS, Cause
 from llmtp.text import clean
 from llmtp.units import format_bytes
 
 #: Printed at error level on healthy starts too: the drafter is probed before it has a target.
 _NORMAL = "requires ctx_other to be set"
+#: The engine does without pinned memory, and goes on.
+_HARMLESS = "of pinned memory"
 _STAMP = re.compile(r"^[\d.]+ [IWED] ")
-_TELLING = re.compile(
-    r"^[\d.]+ E |error|failed|assert|abort|invalid|out of memory|bad_alloc|allocate memory"
-    r"|insufficient memory",
-    re.IGNORECASE,
+_FOLDERS = re.compile(r"\S*/(?=[\w.-]+:\d+: )")
+_TELLING_WORDS = (
+    "error", "failed", "assert", "abort", "invalid", "out of memory", "bad_alloc", "requested but",
+    "allocate memory", "insufficient memory", "couldn't", "cannot run", "not found", "device lost",
+    "terminate called", "what():", "unavailable",
+)  # fmt: skip
+_ERROR_LEVEL = re.compile(r"[\d.]+ E ")
+#: As glibc and gdb write it.
+_BACKTRACE = re.compile(
+    r"#\d+ |\S*\.so[.\d]*\(|\S+\(\+?0x|\[New LWP|\[Thread|\[Inferior|Using host lib"
+    r"|\d+\s+(?:\.\./|in \.\./)|\S+\(\w+\+0x"
 )
-_ARGUMENT = re.compile(r"invalid argument: |error while handling argument ")
 _SHOWN_LINES = 3
-
-
-@dataclass(frozen=True, slots=True)
-class Cause:
-    """What happened in words, and what to do."""
-
-    message: str
-    fix: str
-    out_of: Literal["device memory", "RAM"] | None = None
-
-
-_CAUSES = (
-    (re.compile(r"couldn't bind"), Cause("the port was taken", "leave out --port, or use another")),
-    (
-        re.compile(r"unknown model architecture"),
-        Cause("this build does not know the model", "install a newer llama.cpp build"),
-    ),
-    (
-        re.compile(r"error while loading shared libraries"),
-        Cause("a shared library is missing", "reinstall the engine"),
-    ),
-    (
-        re.compile(r"GGML_ASSERT"),
-        Cause("it aborted on an assertion", "check the files with: llmtp check MAIN DRAFT"),
-    ),
-)
 
 _OUT_OF_MEMORY = re.compile(
     r"out of memory|OutOfDeviceMemory|OutOfHostMemory|(?:failed|unable) to allocate"
-    r"|insufficient memory|cannot allocate memory|bad_alloc",
+    r"|insufficient memory|cannot allocate memory|bad_alloc|mem_buffer != NULL"
+    r"|failed to map segment|Resource temporarily unavailable",
     re.IGNORECASE,
 )
 #: What did not fit, and then whose it was: the line that says the first does not say the second
@@ -63,35 +46,29 @@ _ON_DEVICE = re.compile(
     r"insufficient memory \(0",
     re.IGNORECASE,
 )
-#: The engine does without, and goes on.
-_HARMLESS = "of pinned memory"
 _IN_RAM = re.compile(r"CPU|AMX|\w+_Host")
+_OOM = "out-of-memory"
+_KV_CACHE = "KV cache"
 _PARTS = (
-    (re.compile(r"allocate buffer for kv cache"), "KV cache"),
+    (re.compile(r"allocate buffer for kv cache"), _KV_CACHE),
     (re.compile(r"allocate compute"), "compute buffer"),
     (re.compile(r"error loading model|failed to load"), "weights"),
+    (re.compile(r"failed to initialize the context: std::bad_alloc"), _KV_CACHE),
 )
 _OWNERS = (
     (re.compile(r"failed to create MTP context|failed to load draft model"), "drafter"),
     (re.compile(r"failed to create[ _]context with model|failed to load model, "), "model"),
 )
 _MEMORY_FIX = "use a smaller --ctx, --kv-type q8_0, or free memory"
-
-_SIGNALS = {
-    signal.SIGILL: Cause(
-        "it was built for another CPU (illegal instruction)", "install a build for this CPU"
-    ),
-    signal.SIGKILL: Cause(
-        "it was killed (SIGKILL), by somebody or by the system for lack of memory",
-        "see whether memory ran out: a smaller --ctx or quant needs less",
-    ),
-}
+_CONTEXT_FIX = "the context is too large for it: use a smaller --ctx, or --kv-type q8_0"
 
 
 def is_telling(line: str) -> bool:
     """Is this a line that may say why?"""
-    harmless = _NORMAL in line or _HARMLESS in line
-    return not harmless and _TELLING.search(line) is not None
+    if _NORMAL in line or _HARMLESS in line or _BACKTRACE.match(line):
+        return False
+    lower = line.lower()
+    return any(word in lower for word in _TELLING_WORDS) or bool(_ERROR_LEVEL.match(line))
 
 
 def explain(returncode: int | None, lines: Sequence[str], *, oom_kills: int = 0) -> Cause:
@@ -100,24 +77,30 @@ def explain(returncode: int | None, lines: Sequence[str], *, oom_kills: int = 0)
     `oom_kills` is how many processes of its group the system killed meanwhile for lack of memory.
     """
     telling = [line for line in lines if is_telling(line)]
-    refused = next((line for line in telling if _ARGUMENT.search(line)), None)
-    if refused is not None:
-        said = clean(refused.removeprefix("error: "), 160)
-        return Cause(f"it refuses an argument: {said}", "check what stands behind --")
     out_of_memory = _out_of_memory(telling)
     if out_of_memory is not None:
         return out_of_memory
     if returncode == -signal.SIGKILL and oom_kills:
-        return Cause("the system killed it for lack of memory", _MEMORY_FIX, out_of="RAM")
-    for pattern, cause in _CAUSES:
-        if any(pattern.search(line) for line in telling):
-            return cause
-    ended = _ended(returncode)
-    known = _SIGNALS.get(signal.Signals(-returncode)) if returncode and returncode < 0 else None
-    if known is not None:
+        return Cause("the system killed it for lack of memory", _MEMORY_FIX, _OOM, "RAM")
+    for pattern, cause in CAUSES:
+        for line in telling:
+            if (found := pattern.search(line)) is not None:
+                said = clean(found[1].strip(), 160) if pattern.groups else ""
+                return Cause(cause.message.format(said), cause.fix, cause.rule)
+    known = SIGNALS.get(-returncode) if returncode and returncode < 0 else None
+    if known is not None and not telling:
         return known
-    said = " | ".join(clean(_STAMP.sub("", line).strip(), 160) for line in telling[-_SHOWN_LINES:])
-    return Cause(f"{ended}: {said}" if said else ended, "read the end of its output")
+    ended = known.message if known else _ended(returncode)
+    said = telling_lines(telling)
+    fix = known.fix if known else "read the end of its output"
+    rule = known.rule if known else "start-failed"
+    return Cause(f"{ended}: {said}" if said else ended, fix, rule)
+
+
+def telling_lines(lines: Sequence[str]) -> str:
+    """The last of them, for a person; empty where there is none."""
+    shown = (_FOLDERS.sub("", _STAMP.sub("", line)).strip() for line in lines[-_SHOWN_LINES:])
+    return " | ".join(clean(line, 160) for line in shown)
 
 
 def _out_of_memory(lines: Sequence[str]) -> Cause | None:
@@ -139,7 +122,8 @@ def _out_of_memory(lines: Sequence[str]) -> Cause | None:
     else:
         in_ram = not any(_ON_DEVICE.search(line) for line in after)
     place: Literal["device memory", "RAM"] = "RAM" if in_ram else "device memory"
-    return Cause(f"it ran out of {place}{what}{size}", _MEMORY_FIX, place)
+    fix = _CONTEXT_FIX if part == _KV_CACHE else _MEMORY_FIX
+    return Cause(f"it ran out of {place}{what}{size}", fix, _OOM, place)
 
 
 def _ended(returncode: int | None) -> str:
