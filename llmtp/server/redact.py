@@ -1,0 +1,46 @@
+"""What of an engine's output may stand in a log: nothing that quotes a request or a key. Pure.
+
+Seen with b10068 at `-lv 4`: the end of an API key when it starts; later, of requests that it
+refuses, the JSON near the fault, messages, tools, schemas, and grammars of many lines.
+"""
+
+from __future__ import annotations
+
+import re
+
+from llmtp.engine.build import LISTENING
+
+_LEFT_OUT = b"(left out: it may quote a request)"
+_LISTENING = LISTENING.encode()
+_KEY = re.compile(rb"api_keys: \*+")
+_LEVEL = re.compile(rb"[\d.]+ ([A-Z]) ")
+_QUOTED = re.compile(rb"(?<=got exception: ).*|['\"{].*", re.DOTALL)
+#: Lines without a stamp that come of a crash, not of a request.
+_CRASH = re.compile(
+    rb"\S+:\d+: |\S*\.so[.\d]*\(|\S+\(\+?0x|\[?New LWP|#\d+ |CUDA error|ggml_|terminate called"
+    rb"|  what\(\)|  current device|  in function|Fatal|Aborted|Segmentation"
+)
+
+
+class Redactor:
+    """Goes through the output of one process, from its start."""
+
+    def __init__(self, *, prompts_too: bool = False) -> None:
+        """`prompts_too` keeps what requests say, for who asked for it."""
+        self._prompts_too = prompts_too
+        self._serves = False
+
+    def keep(self, lines: list[bytes]) -> list[bytes]:
+        """What may be kept of some lines."""
+        return [kept for line in lines if (kept := self._keep(line)) is not None]
+
+    def _keep(self, line: bytes) -> bytes | None:
+        if not self._serves:
+            self._serves = _LISTENING in line
+            return None if _KEY.search(line) else line
+        if self._prompts_too:
+            return line
+        level = _LEVEL.match(line)
+        if level is None:
+            return _QUOTED.sub(_LEFT_OUT, line, count=1) if _CRASH.match(line) else None
+        return _QUOTED.sub(_LEFT_OUT, line, count=1) if level[1] in b"WE" else line

@@ -1,0 +1,83 @@
+"""Logs hold neither prompts nor keys, unless prompts were asked for."""
+
+from __future__ import annotations
+
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import pytest
+from harness import WAIT_S, Cli
+
+from llmtp.server.redact import Redactor
+
+PROMPT = "SECRETPROMPT"
+#: Requests whose text b10068 would log, by path: a good one, and all kinds that it refuses.
+REQUESTS = [
+    ("/completion", f'{{"prompt": "{PROMPT}", "n_predict": 4}}'),
+    ("/completion", f'{{"prompt": "{PROMPT}'),
+    ("/v1/chat/completions", f'{{"messages": [{{"role": "user", "content": "a\n{PROMPT}"}}]}}'),
+    ("/v1/chat/completions", f'{{"messages": [{{"content": "{PROMPT}"}}]}}'),
+    ("/v1/chat/completions", f'{{"messages": [], "tools": "{PROMPT}"}}'),
+    ("/v1/chat/completions",
+     f'{{"messages": [{{"role": "user", "content": "x"}}], "tools": [{{"type": "{PROMPT}"}}]}}'),
+    ("/v1/chat/completions",
+     f'{{"messages": [{{"role": "user", "content": "x"}}], "response_format": '
+     f'{{"type": "json_object", "schema": {{"type": "{PROMPT}"}}}}}}'),
+    ("/completion", f'{{"prompt": "x", "grammar": "root ::= \\"{PROMPT}\\" (\\nb ::= {PROMPT}"}}'),
+    ("/completion", f'{{"prompt": "x", "samplers": ["{PROMPT}"]}}'),
+    ("/v1/responses", f'{{"input": "x", "tools": [{{"type": "{PROMPT}"}}]}}'),
+]  # fmt: skip
+
+
+def post(url: str, body: str, key: str) -> None:
+    """Send it as it is; that it is refused is expected."""
+    headers = {"Authorization": f"Bearer {key}"}
+    request = urllib.request.Request(url, body.encode(), headers)
+    try:
+        urllib.request.urlopen(request, timeout=WAIT_S).read()
+    except urllib.error.HTTPError as refused:
+        refused.close()
+
+
+@pytest.mark.parametrize("asked", [False, True])
+def test_no_log_quotes_a_request_or_a_key(cli: Cli, asked: bool) -> None:
+    more = ["--", "-v"] if asked else []
+    with cli.start("run", "demo", "--json", "--make-key", *more) as running:
+        log = Path(running.wait_event("starting")["log"])
+        ready = running.wait_event("ready")
+        running.wait_event("sample")
+        key = Path(ready["api_key_file"]).read_text(encoding="utf-8").strip()
+        for path, body in REQUESTS:
+            post(f"{ready['url']}{path}", body, key)
+        post(f"{ready['url']}/completion", REQUESTS[0][1], "WRONG" + key)
+        running.wait_event("sample")
+        assert running.interrupt() == 130
+        printed = "\n".join(running.rest())
+    written = log.read_text(encoding="utf-8")
+    assert (PROMPT in written) is asked
+    assert PROMPT not in printed
+    for text in (written, printed):
+        assert key not in text
+        assert f"****{key[-4:]}" not in text
+    assert ("got exception: (left out: it may quote a request)" in written) is not asked
+    assert "unauthorized" in written or "Invalid API Key" in written
+
+
+def test_a_crash_is_kept_whole() -> None:
+    """What comes without a stamp while it serves is either a crash or a request."""
+    crash = [
+        b"/src/ggml.c:3282: GGML_ASSERT(ggml_can_mul_mat(a, b)) failed",
+        b"/opt/engine/libggml-base.so.0(ggml_abort+0x152)[0x7f68e5d4fdf2]",
+        b"#1  0x00007f30e094fc5b in ggml_abort () from /opt/engine/libggml-base.so.0",
+        b"CUDA error: an illegal memory access was encountered",
+        b"  current device: 0, in function launch at /src/ggml-cuda.cu:103",
+        b"terminate called after throwing an instance of (left out: it may quote a request)",
+        b"0.01.233.123 E ggml_cuda: failed to allocate 12 MiB",
+    ]
+    redactor = Redactor()
+    serves = b"0.00.042.944 I srv  llama_server: listening on http://127.0.0.1:36755"
+    assert redactor.keep([b"0.00.000.001 I a", serves]) == [b"0.00.000.001 I a", serves]
+    given = [*crash, b"", b"a ::= b", b"parse: error parsing grammar"]
+    given[5] = b"terminate called after throwing an instance of 'std::runtime_error'"
+    assert redactor.keep(given) == crash
