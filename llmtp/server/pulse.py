@@ -1,0 +1,80 @@
+"""Does a server get on, or does it hang? Pure: times are seconds of a clock that never jumps.
+
+`/health` is answered without the thread that infers, so it tells nothing: `/slots` goes through
+that thread's queue. A batch of a long prompt may take longer than any patience, and then it answers
+late: who has something to do hangs only when it computes nothing either.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+#: Without an answer for so long.
+HANG_S = 30.0
+#: A start without any sign of life, and one that only computes, for so long.
+STILL_S = 60.0
+STUCK_S = 900.0
+
+
+class Pulse:
+    """Of a server that serves."""
+
+    def __init__(self) -> None:
+        self._silent_since: float | None = None
+        self._still_since = 0.0
+        self._computed_s: float | None = None
+        self._was_working = False
+
+    def answered(self, *, working: bool) -> None:
+        """It answered; `working` says whether any slot was busy."""
+        self._silent_since = None
+        self._was_working = working
+
+    def silent(self, now: float, *, working: bool, computed_s: float | None) -> None:
+        """It was asked before `now` and did not answer.
+
+        `working` says that its log has told of a request since, `computed_s` is its CPU time so
+        far (None: not told).
+        """
+        if self._silent_since is None:
+            self._silent_since = now
+        if self._silent_since == now or computed_s != self._computed_s:
+            self._still_since, self._computed_s = now, computed_s
+        self._was_working = self._was_working or working
+
+    def hung_s(self, now: float) -> float | None:
+        """How long it hangs, when that is long enough to say so."""
+        if self._silent_since is None or (self._was_working and self._computed_s is None):
+            return None
+        since = self._still_since if self._was_working else self._silent_since
+        return now - since if now - since >= HANG_S else None
+
+
+@dataclass(frozen=True, slots=True)
+class Signs:
+    """What shows that a start gets on: lines of output, bytes loaded, CPU time (None: not told)."""
+
+    lines: int
+    loaded_bytes: int | None
+    computed_s: float | None
+
+
+class Progress:
+    """Of a start, up to its proof."""
+
+    def __init__(self, now: float) -> None:
+        self._signs: Signs | None = None
+        self._moved_at = self._computed_at = now
+
+    def look(self, now: float, signs: Signs) -> None:
+        before, self._signs = self._signs, signs
+        if before is None or before.computed_s != signs.computed_s:
+            self._computed_at = now
+        shown = (signs.lines, signs.loaded_bytes)
+        if before is None or shown != (before.lines, before.loaded_bytes):
+            self._moved_at = self._computed_at = now
+
+    def stuck_s(self, now: float) -> float | None:
+        """For how long nothing has moved, when that is long enough to give up."""
+        still, stuck = now - self._computed_at, now - self._moved_at
+        return stuck if still >= STILL_S or stuck >= STUCK_S else None
