@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from typing import Any, TypeVar
 
 T = TypeVar("T")
 _CLOSE_WAIT_S = 5.0
+_MEANWHILE_EVERY_S = 1.0
 
 
 class _End:
@@ -32,19 +33,32 @@ class Aside:
         self._thread = threading.Thread(target=self._work, name=name, daemon=True)
         self._started = False
 
-    def call(self, make: Callable[[], T]) -> T:
-        """What `make` returns or raises; the wait for it may be interrupted, `make` may not."""
-        (result,) = self.stream(lambda: [make()])
+    def call(self, make: Callable[[], T], meanwhile: Callable[[], None] | None = None) -> T:
+        """What `make` returns or raises; the wait for it may be interrupted, `make` may not.
+
+        `meanwhile` is called once a second of the wait, and may end it by raising.
+        """
+        (result,) = self.stream(lambda: [make()], meanwhile)
         return result
 
-    def stream(self, produce: Callable[[], Iterable[T]]) -> Iterator[T]:
+    def stream(
+        self, produce: Callable[[], Iterable[T]], meanwhile: Callable[[], None] | None = None
+    ) -> Iterator[T]:
         """What `produce` yields, as it comes."""
         if not self._started:
             self._started = True
             self._thread.start()
         results: SimpleQueue[T | _End] = SimpleQueue()
         self._jobs.put((produce, results))
-        while not isinstance(item := results.get(), _End):
+        while True:
+            try:
+                item = results.get(timeout=_MEANWHILE_EVERY_S if meanwhile else None)
+            except Empty:
+                if meanwhile:
+                    meanwhile()
+                continue
+            if isinstance(item, _End):
+                break
             yield item
         if item.error is not None:
             raise item.error

@@ -157,6 +157,14 @@ def prepare(
     )
 
 
+def at_port(prepared: Prepared, port: int) -> Prepared:
+    """The same, listening elsewhere."""
+    request = replace(prepared.request, serving=replace(prepared.request.serving, port=port))
+    serving = _with_sampling(request.serving, prepared.reference)
+    command = build_command(prepared.plan, prepared.engine, serving, request.extra)
+    return replace(prepared, command=command, request=request)
+
+
 def has_smaller(prepared: Prepared) -> bool:
     """Is there another plan for the machine as it was, which takes less on the GPU?"""
     plan = prepared.plan

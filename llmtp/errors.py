@@ -6,9 +6,9 @@
     ├── DoesNotFitError     4   no plan fits the memory
     ├── BadFileError        5   not a whole, readable GGUF file
     ├── DownloadError       5   the Hub did not give it
-    ├── StartFailedError    6   the engine did not become ready
-    │   └── OutOfMemoryError    because memory ran out: a smaller plan may do
-    ├── ServerDiedError     7   the engine ended by itself
+    ├── EngineEndedError        another start may do
+    │   ├── StartFailedError    6   the engine did not become ready
+    │   └── ServerDiedError     7   the engine ended by itself, or hung
     ├── NotFoundError       8   path, profile or drafter
     ├── EngineError         9   no llama-server that can run Gemma 4 MTP
     └── MtpInactiveError   10   the drafter is loaded but drafts nothing
@@ -116,19 +116,21 @@ class DownloadError(LlmtpError):
     rule = "download"
 
 
-class StartFailedError(LlmtpError):
+class EngineEndedError(LlmtpError):
+    """`out_of` says what it ran out of: then a smaller plan may do. `served_s` is how long it was
+    ready, `last_words` are the last lines of its output that may say why."""
+
+    out_of: Literal["device memory", "RAM"] | None = None
+    served_s = 0.0
+    last_words = ""
+
+
+class StartFailedError(EngineEndedError):
     exit_code = ExitCode.START_FAILED
     rule = "start-failed"
 
 
-class OutOfMemoryError(StartFailedError):
-    """`in_ram` says that it was not a GPU's memory."""
-
-    rule = "out-of-memory"
-    in_ram = False
-
-
-class ServerDiedError(LlmtpError):
+class ServerDiedError(EngineEndedError):
     exit_code = ExitCode.SERVER_DIED
     rule = "server-died"
 

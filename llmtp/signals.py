@@ -59,13 +59,13 @@ def check() -> None:
 @contextlib.contextmanager
 def hold() -> Iterator[None]:
     """Let the block finish before an interruption is raised."""
-    before = _State.count
+    before = _State.first
     _State.holding = True
     try:
         yield
     finally:
         _State.holding = False
-    if _State.count > before:
+    if before is None:
         check()
 
 

@@ -10,8 +10,10 @@ import http.server
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +56,7 @@ TWINS = """Available devices:
   CUDA1: NVIDIA Twin (24564 MiB, 24000 MiB free)
 """
 MODE = os.environ.get("FAKE_ENGINE", "ok")
+FLOOD = 2 << 20
 TIMINGS: dict[str, dict[str, int]] = {
     "never-drafts": {"predicted_n": 18},
 }
@@ -63,6 +66,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def do_GET(self) -> None:
+        if self.path == "/slots" and MODE == "hangs":
+            threading.Event().wait()
         if self.path == "/slots":
             self.answer([{"id": 0, "speculative": MODE != "never-drafts", "id_task": 0}])
         elif self.path == "/metrics":
@@ -160,11 +165,33 @@ def main() -> int:
     if real and MODE == "ignores-term":
         signal.signal(signal.SIGTERM, lambda *_: say("TERM is ignored"))
         subprocess.Popen([sys.executable, "-c", "import signal; signal.pause()"])
+    if real and MODE == "forks":
+        # In a session of its own, where a signal to the group does not reach it.
+        code = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); signal.pause()"
+        left = subprocess.Popen([sys.executable, "-c", code], start_new_session=True)
+        say(f"forked {left.pid}")
+    if real and MODE == "exits-at-once":
+        return 0
     if real and MODE == "floods":
-        for _ in range(200_000):
-            sys.stderr.write("0.00.001 I tokens and tokens and tokens\n")
-        sys.stderr.write("no newline " * 100_000)
+        for _ in range(50 * 25):
+            sys.stderr.write("0.00.001 I tokens and more tokens\n" * (FLOOD // 34 // 25))
+    if real and MODE == "writes-no-newline":
+        for _ in range(50):
+            sys.stderr.write("no newline " * (FLOOD // 11))
+    if real and MODE == "never-ready":
+        signal.pause()
     port = int(argv[argv.index("--port") + 1])
+    if real and MODE == "mute":
+        silent = socket.create_server(("127.0.0.1", port))
+        say(f"srv  llama_server: listening on http://127.0.0.1:{port}")
+        signal.pause()
+        silent.close()
+    if real and MODE == "robbed":
+        # Somebody else takes the port, and answers there.
+        say(f"my port is {port}")
+        Path(os.environ["FAKE_ENGINE_WAITS"]).read_text()
+        say(f"srv  llama_server: listening on http://127.0.0.1:{port}")
+        signal.pause()
     server = http.server.ThreadingHTTPServer(("127.0.0.1", port), Handler)
     sys.stderr.write(os.environ.get("FAKE_ENGINE_LOG", ""))
     say(f"srv  llama_server: listening on http://127.0.0.1:{port}")

@@ -19,7 +19,7 @@ from typing import Any
 import psutil
 
 MARK = "LLMTP_TEST_MARK"
-WAIT_S = 60.0
+WAIT_S = 90.0
 
 
 @dataclass(frozen=True)

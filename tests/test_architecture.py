@@ -16,6 +16,7 @@ from harness import Cli
 from llmtp.cli.options import KvType
 from llmtp.errors import ExitCode
 from llmtp.plan.kv import KV_TYPES
+from llmtp.server.causes import CAUSES, SIGNALS
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "llmtp"
@@ -23,7 +24,8 @@ PACKAGE = ROOT / "llmtp"
 ORDER = ["errors", "signals", "aside", "text", "units", "paths", "ports", "yamlfile",
          "config", "hubname", "published", "profiles", "gguf", "roles", "pairing", "hub", "machine",
          "plan", "engine", "server", "metrics", "verdict", "tried", "selection", "chain", "spill",
-         "launch", "cli"]  # fmt: skip
+         "story",
+         "start", "supervisor", "cli"]  # fmt: skip
 HEAVY = {"rich", "httpx", "psutil", "pynvml", "yaml", "asyncio", "importlib.metadata", "pydantic",
          "huggingface_hub",
          "llmtp.chain", "llmtp.verdict", "llmtp.plan", "llmtp.engine", "llmtp.gguf"}  # fmt: skip
@@ -108,6 +110,20 @@ def test_the_readme_lists_every_pair_rule_with_its_test() -> None:
         file, test = where.split()
         source = (ROOT / files.get(file, file)).read_text(encoding="utf-8")
         assert f"def {test}(" in source, where
+
+
+def test_the_readme_names_a_test_for_each_fault_and_cause() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    section = text.split("### Staying up")[1].split("\n### ")[0]
+    rows = re.findall(r"^\| (?!---|fault|cause)(.+) \|$", section, re.MULTILINE)
+    files = {"s": "supervisor", "e": "server", "f": "failure", "l": "logs"}
+    for row in rows:
+        file, test = row.rpartition(" | ")[2].strip("`").split()
+        path = f"tests/test_{files[file]}.py" if file in files else file
+        assert f"def {test}(" in (ROOT / path).read_text(encoding="utf-8"), row
+    listed = set(re.findall(r"`([a-z]+(?:-[a-z]+)*)`(?=,| \|)", section)) | {"pair", "killed"}
+    rules = {cause.rule for cause in (*SIGNALS.values(), *(cause for _, cause in CAUSES))}
+    assert rules <= listed
 
 
 def test_a_wheel_carries_its_profiles(cli: Cli, tmp_path: Path) -> None:

@@ -352,7 +352,9 @@ def test_a_start_that_runs_out_steps_down_and_says_so(
     again = [event for event in events if event["event"] == "restarting"]
     assert [event["step"] for event in again] == [1, 2]
     assert {frozenset(event) for event in again} == {
-        frozenset({"event", "at", "step", "reason", "given_up"})
+        frozenset(
+            {"event", "at", "rule", "reason", "wait_s", "in_a_row", "step", "given_up", "port"}
+        )
     }
     assert all(event["given_up"] for event in again)
     gone = [one["step"] for one in plans[-1]["given_up"]]

@@ -15,10 +15,7 @@ import pytest
 from builders import make_pair_that_never_hits
 from harness import Cli, alive, assert_one_clear_line, fake_engine, wait_until
 
-from llmtp.server.failure import explain, is_telling
 from llmtp.server.process import TERM_WAIT_S
-
-NORMAL = "0.01 E llama_init_from_model: Gemma4Assistant requires ctx_other to be set (this warning"
 
 
 @pytest.mark.parametrize(
@@ -109,46 +106,11 @@ def test_a_server_that_ignores_term_is_killed_with_its_children(
     assert not any(alive(pid) for pid in group)
 
 
-def test_a_flood_of_output_does_not_stop_the_start(cli: Cli, tmp_path: Path) -> None:
-    program = fake_engine(tmp_path)
-    with cli.start(
-        "run", "demo", "--json", "--engine", program, env={"FAKE_ENGINE": "floods"}
-    ) as running:
-        running.wait_event("ready")
-        assert running.interrupt(signal.SIGTERM) == 143
-
-
-def test_a_server_that_dies_is_exit_7(cli: Cli) -> None:
-    with cli.start("run", "demo", "--json") as running:
-        pid = running.wait_event("ready")["pid"]
-        running.wait_event("sample")
-        os.kill(pid, signal.SIGKILL)
-        assert running.process.wait(60) == 7
-        last = running.wait_event("exit")
-    assert last["exit_code"] == 7
-    assert "was killed (SIGKILL)" in last["findings"][0]["message"]
-
-
 def test_logs_that_cannot_be_written_do_not_stop_the_server(cli: Cli, tmp_path: Path) -> None:
     blocked = tmp_path / "blocked"
     blocked.write_text("a file where the folder should be")
     result = cli("run", "demo", "--ask", "x", env={"XDG_STATE_HOME": str(blocked)})
     assert result.code == 0
-
-
-def test_old_logs_are_removed(cli: Cli) -> None:
-    folder = cli.home / ".local/state/llmtp/logs"
-    folder.mkdir(parents=True)
-    for i in range(25):
-        (folder / f"old-{i}.log").touch()
-    assert cli("run", "demo", "--ask", "x").code == 0
-    assert len(list(folder.glob("*.log"))) == 20
-
-
-@pytest.mark.soak
-def test_starts_and_stops_leave_nothing(cli: Cli, soak: bool) -> None:
-    for _ in range(100 if soak else 3):
-        assert cli("run", "demo", "--ask", "x").code == 0
 
 
 @pytest.mark.soak
@@ -165,6 +127,7 @@ def test_a_signal_at_any_moment_leaves_nothing(cli: Cli, soak: bool, dice: rando
             except subprocess.TimeoutExpired:
                 pytest.fail(f"{signum!r} was lost after: {running.seen}")
             said = running.rest()
+        assert not any("Warning" in line for line in said), said
         # Before llmtp listens to signals there is nothing to clean up: the default ending is right,
         # which is 1 where Python itself was still starting.
         is_python = code == 1 and signum == signal.SIGINT and "KeyboardInterrupt" in said
@@ -173,25 +136,19 @@ def test_a_signal_at_any_moment_leaves_nothing(cli: Cli, soak: bool, dice: rando
 
 @pytest.mark.soak
 def test_kills_at_any_moment_are_named(cli: Cli, soak: bool, dice: random.Random) -> None:
+    """Before it was ready that is the end, and after that another start."""
     for _ in range(50 if soak else 2):
         with cli.start("run", "demo", "--json") as running:
             pid = running.wait_event("starting")["pid"]
             with pytest.raises(subprocess.TimeoutExpired):
                 running.process.wait(dice.uniform(0.0, 0.5))
             os.kill(pid, signal.SIGKILL)
-            assert running.process.wait(60) in (6, 7)
-            last = json.loads(running.rest()[-1])
-        assert "was killed (SIGKILL)" in last["findings"][0]["message"], last
-
-
-def test_causes_are_read_from_what_engines_print() -> None:
-    bind = "0.1 E srv  start: couldn't bind HTTP server socket, hostname: 127.0.0.1, port: 1"
-    asserted = "/src/ggml.c:3282: GGML_ASSERT(ggml_can_mul_mat(a, b)) failed"
-    vulkan = "ggml_vulkan: Device memory allocation of size 1 failed. ErrorOutOfDeviceMemory"
-    assert explain(1, [bind]).message == "the port was taken"
-    assert explain(-signal.SIGABRT, [asserted]).message == "it aborted on an assertion"
-    assert explain(1, [vulkan]).message == "it ran out of device memory"
-    assert explain(-signal.SIGILL, []).message.startswith("it was built for another CPU")
-    assert explain(-signal.SIGSEGV, [NORMAL]).message == "it ended by SIGSEGV"
-    assert explain(None, []).message == "it does not answer"
-    assert not is_telling(NORMAL)
+            line = running.wait_line(lambda text: '"restarting"' in text or '"exit"' in text)
+            event = json.loads(line)
+            if event["event"] == "exit":
+                assert event["exit_code"] == 6
+                said = event["findings"][0]["message"]
+            else:
+                said = event["reason"]
+                assert running.interrupt() == 130
+        assert "was killed (SIGKILL)" in said, event

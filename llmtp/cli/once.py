@@ -7,7 +7,7 @@ import sys
 from llmtp.chain import Prepared
 from llmtp.cli.output import Out
 from llmtp.errors import ExitCode, UsageError
-from llmtp.launch import Running
+from llmtp.start import Running
 from llmtp.units import format_count, format_percent, format_rate
 
 

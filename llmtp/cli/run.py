@@ -71,9 +71,10 @@ def command(
     _json: JsonOpt = False,
 ) -> None:
     """Download, check, plan, start, prove and watch a server; Ctrl-C stops it."""
-    from llmtp import chain, launch
+    from llmtp import chain, story
     from llmtp.cli import once, views, wishes
     from llmtp.cli.asked import files_asked
+    from llmtp.supervisor import Supervisor
 
     env: Env = ctx.obj
     out = env.out
@@ -88,16 +89,16 @@ def command(
         return
     with view:
         watch = chain.Watch(
-            lambda checked: view.event(launch.checked_event(checked)), view.note, view.downloading
+            lambda pair: view.event(story.checked(pair)), view.note, view.downloading
         )
         prepared = chain.prepare(asked, wanted, serving, engine, extra or (), watch=watch)
         if make_key:
             out.say(f"clients need the key in {serving.api_key_file}")
-        with launch.launch(prepared, serving, view) as running:
-            if prompt is None:
-                running.watch(view)
-            else:
-                once.answer(out, running, prompt)
+        supervisor = Supervisor(prepared, view)
+        if prompt is None:
+            supervisor.keep()
+        else:
+            supervisor.once(lambda running: once.answer(out, running, prompt))
 
 
 def _only_behind_dashes(env: Env, extra: list[str]) -> None:

@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from llmtp.chain import Prepared
 from llmtp.cli.output import Out, ReaderGoneError
-from llmtp.cli.words import describe, download_line, kept_line, sample_line, summary
+from llmtp.cli.words import describe, download_line, draining_line, kept_line, sample_line, summary
 from llmtp.errors import Finding
-from llmtp.launch import SAMPLE_EVERY_S, Event, View, planned_event
 from llmtp.metrics.sampler import Sample
+from llmtp.server.life import State
 from llmtp.signals import Interrupted
+from llmtp.start import SAMPLE_EVERY_S
+from llmtp.story import Event, View, planned
 from llmtp.units import format_duration
 
 if TYPE_CHECKING:
@@ -89,7 +91,10 @@ class QuietView:
     def sample(self, sample: Sample, uptime_s: float) -> None:
         pass
 
-    def stopping(self) -> None:
+    def state(self, state: State) -> None:
+        pass
+
+    def draining(self, requests: int, at_most_s: float) -> None:
         pass
 
     def __enter__(self) -> QuietView:
@@ -155,7 +160,7 @@ class JsonView(QuietView):
 
     def prepared(self, prepared: Prepared) -> None:
         super().prepared(prepared)
-        self.event(planned_event(prepared))
+        self.event(planned(prepared))
 
     def event(self, event: Event) -> None:
         with contextlib.ExitStack() as stack:
@@ -200,6 +205,9 @@ class PlainView(QuietView):
         text = describe(event, verbose=self._out.verbose)
         if text:
             self._line(text)
+
+    def draining(self, requests: int, at_most_s: float) -> None:
+        self._line(draining_line(requests, at_most_s))
 
     def sample(self, sample: Sample, uptime_s: float) -> None:
         text = sample_line(sample, self._context)

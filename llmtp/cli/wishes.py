@@ -90,4 +90,4 @@ def serving(
             f"nothing can listen on --host {clean(host, 60)}: {error.strerror}",
             fix="leave out --host for 127.0.0.1",
         ) from error
-    return Serving(host, chosen, access.make_key() if make_key else file, temp)
+    return Serving(host, chosen, port is not None, access.make_key() if make_key else file, temp)

@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from llmtp.chain import Pulled
     from llmtp.hub.fetch import Progress
     from llmtp.hub.shelf import Stored
-    from llmtp.launch import Event
     from llmtp.metrics.sampler import Sample
     from llmtp.plan.result import Plan
+    from llmtp.story import Event
 
 
 _PARTS = {"weights": "weights", "kv": "KV cache", "compute": "compute", "draft": "drafter"}
@@ -107,9 +107,21 @@ def describe(event: Event, *, verbose: bool = False) -> str | None:
             return "MTP is off"
         case "memory" if verbose:
             return _memory_lines(fields)
+        case "restarting" if fields["port"]:
+            return f"{fields['reason']}; taking {fields['port']}"
+        case "restarting" if fields["wait_s"]:
+            return f"{fields['reason']}; starting again in {fields['wait_s']:.1f} s"
         case "stopped":
             return f"stopped after {format_duration(fields['uptime_s'])}"
     return None
+
+
+def draining_line(requests: int, at_most_s: float) -> str:
+    """Why stopping takes a while, and how to go on at once."""
+    return (
+        f"stopping once {format_requests(requests)} ended, in {at_most_s:.0f} s at most "
+        "(Ctrl-C again: at once)"
+    )
 
 
 def _memory_lines(fields: dict[str, Any]) -> str:

@@ -17,7 +17,6 @@ from typing import Any
 
 from llmtp import __version__, paths
 from llmtp.engine.ask import Answer, ask
-from llmtp.ports import free_port
 from llmtp.text import clean
 
 _HELP_TIMEOUT_S = 20.0
@@ -109,7 +108,7 @@ def _load_demo_pair(path: Path, env: Mapping[str, str]) -> Unusable | None:
     argv += ["--model-draft", str(demo / "mtp-demo.gguf"), "--spec-type", "draft-mtp"]
     argv += ["--spec-draft-n-max", "1", "--ctx-size", "512", "--parallel", "1"]
     argv += ["--threads", "1", "--device", "none", "--gpu-layers", "0", "--fit", "off"]
-    argv += ["--host", "127.0.0.1", "--port", str(free_port())]
+    argv += ["--host", "127.0.0.1", "--port", "0"]
     answer = ask(argv, env, _LOAD_TIMEOUT_S, until=LISTENING)
     if LISTENING in answer.output:
         return None

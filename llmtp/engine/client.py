@@ -6,7 +6,7 @@ Requests are made aside, so that a signal never leaves a socket that nobody clos
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import httpx
@@ -16,17 +16,15 @@ from llmtp.errors import EngineUnreachableError
 
 _TIMEOUT_S = 3.0
 _ANSWER_TIMEOUT_S = 600.0
-_PROOF_TIMEOUT_S = 300.0
+_PROOF_TIMEOUT_S = 900.0
 
 
 class EngineClient:
     """Requests to one server. `base_url` has no trailing slash."""
 
     def __init__(self, base_url: str, api_key: str | None = None) -> None:
-        headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
-        self._http = httpx.Client(
-            base_url=base_url, headers=headers, timeout=_TIMEOUT_S, trust_env=False
-        )
+        self._http = httpx.Client(base_url=base_url, timeout=_TIMEOUT_S, trust_env=False)
+        self._headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
         self._aside = Aside("engine-requests")
 
     def close(self) -> None:
@@ -34,25 +32,41 @@ class EngineClient:
         self._aside.close()
         self._http.close()
 
-    def is_ready(self) -> bool:
-        """Does `/health` say that the model is loaded?"""
-        try:
-            response = self._aside.call(lambda: self._http.get("/health"))
-        except httpx.HTTPError:
-            return False
-        return response.status_code == httpx.codes.OK
+    def ready_at(self) -> tuple[str, int] | None:
+        """The address at which `/health` says that the model is loaded.
 
-    def slots(self) -> Any:
-        return self._json(self._get("/slots"))
+        No key goes along: whose server it is may have to be seen first.
+        """
+        try:
+            return self._aside.call(self._ready_at)
+        except httpx.HTTPError:
+            return None
+
+    def _ready_at(self) -> tuple[str, int] | None:
+        with self._http.stream("GET", "/health") as response:
+            host, port, *_ = response.extensions["network_stream"].get_extra_info("server_addr")
+            response.read()
+        return (host, port) if response.status_code == httpx.codes.OK else None
+
+    def props(self) -> Any:
+        return self._json(self._get("/props"))
+
+    def slots(self, timeout_s: float = _TIMEOUT_S) -> Any:
+        return self._json(self._get("/slots", timeout_s))
 
     def metrics(self) -> str:
         return self._get("/metrics").text
 
-    def complete(self, body: dict[str, Any]) -> dict[str, Any]:
-        """One `/completion` that is not streamed."""
+    def complete(
+        self, body: dict[str, Any], meanwhile: Callable[[], None] | None = None
+    ) -> dict[str, Any]:
+        """One `/completion` that is not streamed; `meanwhile` may end the wait by raising."""
         try:
             response = self._aside.call(
-                lambda: self._http.post("/completion", json=body, timeout=_PROOF_TIMEOUT_S)
+                lambda: self._http.post(
+                    "/completion", json=body, headers=self._headers, timeout=_PROOF_TIMEOUT_S
+                ),
+                meanwhile,
             )
         except httpx.HTTPError as error:
             raise EngineUnreachableError(str(error) or type(error).__name__) from error
@@ -67,7 +81,11 @@ class EngineClient:
 
     def _stream_chat(self, body: dict[str, Any]) -> Iterator[dict[str, Any]]:
         request = self._http.stream(
-            "POST", "/v1/chat/completions", json=body | {"stream": True}, timeout=_ANSWER_TIMEOUT_S
+            "POST",
+            "/v1/chat/completions",
+            json=body | {"stream": True},
+            headers=self._headers,
+            timeout=_ANSWER_TIMEOUT_S,
         )
         try:
             with request as response:
@@ -85,9 +103,12 @@ class EngineClient:
             raise EngineUnreachableError(str(error) or type(error).__name__) from error
         raise EngineUnreachableError("the answer was cut off")
 
-    def _get(self, path: str) -> httpx.Response:
+    def _get(self, path: str, timeout_s: float = _TIMEOUT_S) -> httpx.Response:
         try:
-            return _checked(self._aside.call(lambda: self._http.get(path)))
+            response = self._aside.call(
+                lambda: self._http.get(path, headers=self._headers, timeout=timeout_s)
+            )
+            return _checked(response)
         except httpx.HTTPError as error:
             raise EngineUnreachableError(str(error) or type(error).__name__) from error
 

@@ -26,6 +26,7 @@ _ENDING = (
     "--completion-bash",
     "--cache-list",
 )
+PROMPTS_LOGGED = "prompts-logged"
 _CORS = ("--cors-origins", "--cors-credentials")
 #: Ours, but the user may say otherwise.
 _REPLACEABLE = (*_CORS, "--threads", "--top-k", "--top-p")
@@ -40,6 +41,8 @@ _REFUSED = (
     "--model-url",
     "--models-dir",
     "--models-preset",
+    "--no-slots",
+    "--reuse-port",
     "--spec-draft-hf",
     "--ssl-cert-file",
     "--ssl-key-file",
@@ -107,6 +110,7 @@ class Serving:
 
     host: str
     port: int
+    port_was_asked: bool = False
     api_key_file: Path | None = None
     temp: float | None = None
     top_k: int | None = None
@@ -258,7 +262,7 @@ def _check_extra(
                 fix=f"leave out {flag}, or use --draft off",
             )
         if "--verbose" in aliases:
-            findings.append(_said("prompts-logged", f"{flag} lets the engine log prompts"))
+            findings.append(_said(PROMPTS_LOGGED, f"{flag} lets the engine log prompts"))
         if _KEY_IN_ARGV in aliases:
             raise UsageError(
                 f"{_KEY_IN_ARGV} would show the key in the process list",

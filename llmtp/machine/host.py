@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import platform
 from pathlib import Path
 
@@ -50,6 +51,15 @@ class ProcessMeter:
             return None
         return max(getattr(io, "read_chars", 0), getattr(memory, "shared", 0))
 
+    def computed_s(self) -> float | None:
+        """CPU time so far."""
+        process = self._open()
+        try:
+            times = None if process is None else process.cpu_times()
+        except psutil.Error:
+            return None
+        return None if times is None else float(times.user + times.system)
+
     def _open(self) -> psutil.Process | None:
         if self._process is None:
             try:
@@ -57,6 +67,34 @@ class ProcessMeter:
             except psutil.Error:
                 return None
         return self._process
+
+
+class Family:
+    """A process and those that came of it, as they are now; no other process ever takes a place."""
+
+    def __init__(self, pid: int) -> None:
+        self._members: list[psutil.Process] = []
+        with contextlib.suppress(psutil.Error):
+            first = psutil.Process(pid)
+            self._members = [first, *first.children(recursive=True)]
+
+    def kill(self) -> None:
+        """End those that are left."""
+        for process in self._members:
+            with contextlib.suppress(psutil.Error):
+                process.kill()
+
+    def listens_at(self, host: str, port: int) -> bool | None:
+        """Does one of them listen at that IP address? None where nobody may look."""
+        try:
+            return any(
+                (connection.status, connection.laddr.port) == (psutil.CONN_LISTEN, port)
+                and connection.laddr.ip.removeprefix("::ffff:") in (host, "0.0.0.0", "::")  # noqa: S104 - compared, not bound
+                for process in self._members
+                for connection in process.net_connections("tcp")
+            )
+        except psutil.Error:
+            return None
 
 
 def _cpu_name() -> str | None:

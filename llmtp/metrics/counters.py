@@ -16,6 +16,8 @@ _STATISTICS = re.compile(
 )
 _RATE = re.compile(r"\d+\.\d+")
 _FINISHED = re.compile(r"print_timing: id.*\btotal time =")
+_BEGUN = re.compile(r"launch_slot_: id +(\d+) .*processing task")
+_ENDED = re.compile(r" release: id +(\d+) .*stop processing")
 _MAX_POSITIONS = 64
 
 
@@ -102,15 +104,20 @@ def parse_metrics(text: str) -> Counters:
 
 @dataclass(frozen=True, slots=True)
 class LogTally:
-    """What the lines of a log add up to."""
+    """What the lines of a log add up to; `working` are slots with a request."""
 
     requests: int = 0
     drafting: Drafting | None = None
+    working: frozenset[int] = frozenset()
 
     def add(self, line: str) -> LogTally:
         """The tally with one more line."""
         if _FINISHED.search(line):
             return replace(self, requests=self.requests + 1)
+        if (begun := _BEGUN.search(line)) is not None:
+            return replace(self, working=self.working | {int(begun[1])})
+        if (ended := _ENDED.search(line)) is not None:
+            return replace(self, working=self.working - {int(ended[1])})
         match = _STATISTICS.search(line)
         if match is None:
             return self

@@ -60,7 +60,10 @@ class Meters:
 
 
 class Sampler:
-    """Remembers the last look, so that the next can tell rates."""
+    """Remembers the last look, so that the next can tell rates.
+
+    `answered` says whether the server answered the last one, with an error, too.
+    """
 
     def __init__(self, server: Asked, tally: Callable[[], LogTally], meters: Meters) -> None:
         self._server = server
@@ -71,6 +74,7 @@ class Sampler:
         self._scraped_at = self._first_log.requests
         self._slots: dict[int, Slot] = {}
         self._looked_at = time.monotonic()
+        self.answered = False
 
     def sample(self) -> Sample:
         """Look once: at most one `/slots` and one `/metrics`."""
@@ -95,9 +99,12 @@ class Sampler:
 
     def _look(self) -> list[Slot] | None:
         try:
-            return parse_slots(self._server.slots())
-        except EngineUnreachableError:
+            answer = self._server.slots()
+        except EngineUnreachableError as error:
+            self.answered = error.status is not None
             return None
+        self.answered = True
+        return parse_slots(answer)
 
     def _scrape(self) -> Counters | None:
         try:
@@ -128,7 +135,10 @@ class Sampler:
         used = [slot.context_used for slot in slots or [] if slot.context_used is not None]
         return Sample(
             slots=None if slots is None else len(slots),
-            busy_slots=None if slots is None else sum(slot.processing for slot in slots),
+            # With all of its connections in use a server does not answer, but its log tells.
+            busy_slots=len(tally.working) or None
+            if slots is None
+            else sum(slot.processing for slot in slots),
             context_used=sum(used) if used else None,
             tokens_per_s=rate,
             mean_tokens_per_s=_ratio(counters, self._first, "predicted"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -50,11 +51,11 @@ class Proof:
         ]
 
 
-def prove(client: EngineClient, n_max: int) -> Proof:
+def prove(client: EngineClient, n_max: int, meanwhile: Callable[[], None]) -> Proof:
     """Let the server count on, long enough that a drafter that never hits is seen.
 
-    Raises StartFailedError when the server cannot answer at all, MtpInactiveError when it
-    answers without drafting.
+    `meanwhile` is called once a second, and may end the wait by raising. Raises StartFailedError
+    when the server cannot answer at all, MtpInactiveError when it answers without drafting.
     """
     # Near its end the engine drafts less and less: n_max more tokens make up for that.
     body = {
@@ -65,7 +66,7 @@ def prove(client: EngineClient, n_max: int) -> Proof:
         "cache_prompt": False,
     }
     try:
-        timings = client.complete(body).get("timings") or {}
+        timings = client.complete(body, meanwhile).get("timings") or {}
     except EngineUnreachableError as error:
         raise StartFailedError(
             f"the server is ready but failed its first request: {clean(error.detail)}",

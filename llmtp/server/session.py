@@ -1,30 +1,32 @@
-"""One server from start to stop. Whoever enters a session owns the process."""
+"""One start of a server, to its end. Whoever enters a session owns the process."""
 
 from __future__ import annotations
 
-import re
 import time
 from collections import deque
 from collections.abc import Callable
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from llmtp import paths, signals
+from llmtp import signals
 from llmtp.engine.build import LISTENING
-from llmtp.engine.command import Command, Serving
-from llmtp.errors import OutOfMemoryError, ServerDiedError, StartFailedError
+from llmtp.engine.command import PROMPTS_LOGGED, Command, Serving
+from llmtp.errors import EngineUnreachableError, ServerDiedError, StartFailedError
 from llmtp.machine import cgroup
-from llmtp.machine.host import ProcessMeter
+from llmtp.machine.host import Family, ProcessMeter
 from llmtp.plan.result import Plan
 from llmtp.server.access import connect_host, read_key
-from llmtp.server.failure import Cause, explain, is_telling
+from llmtp.server.causes import Cause
+from llmtp.server.failure import explain, is_telling, telling_lines
+from llmtp.server.log import RunLog
 from llmtp.server.process import ServerProcess
 from llmtp.server.proof import Proof, prove
+from llmtp.server.pulse import Progress, Signs
+from llmtp.server.redact import Redactor
+from llmtp.text import clean
 
 if TYPE_CHECKING:
     from llmtp.engine.client import EngineClient
 
-READY_TIMEOUT_S = 900.0
 _READY_POLL_S = 0.02
 _LOADING_EVERY_S = 0.25
 _KEPT_LINES = 200
@@ -38,30 +40,34 @@ class Session:
         plan: Plan,
         command: Command,
         serving: Serving,
+        log: RunLog,
         on_line: Callable[[str], None],
     ) -> None:
         """`on_line` gets each line of the engine's output, in the thread that drains it."""
         self.plan = plan
         self.serving = serving
+        self.log = log
         self._command = command
         self._key = read_key(serving.api_key_file) if serving.api_key_file else None
         self.url = f"http://{connect_host(serving.host)}:{serving.port}"
         self._hand_on = on_line
+        asked = any(finding.rule == PROMPTS_LOGGED for finding in command.findings)
+        self._redactor = Redactor(prompts_too=asked)
         self._listening = False
+        self._lines = 0
         self._telling: deque[str] = deque(maxlen=_KEPT_LINES)
         self._process: ServerProcess | None = None
         self._client: EngineClient | None = None
         self._oom_kills = 0
         self._started_at = time.monotonic()
+        self._ready_at: float | None = None
+        self._progress = Progress(self._started_at)
 
     def __enter__(self) -> Session:
-        stamp = time.strftime("%Y%m%d-%H%M%S")
         self._oom_kills = cgroup.oom_kills() or 0
-        name = re.sub(r"[^A-Za-z0-9._-]", "_", self.plan.name)
-        log = paths.log_dir() / f"{name}-{stamp}-{self.serving.port}.log"
         try:
             with signals.hold():
-                self._process = ServerProcess(self._command, log, self._on_line)
+                self._process = ServerProcess(self._command, self._on_lines)
             # httpx takes 80 ms to import: as long as a small model takes to load.
             from llmtp.engine.client import EngineClient
 
@@ -92,32 +98,30 @@ class Session:
         return self._process
 
     @property
-    def log(self) -> Path:
-        return self.process.log
-
-    @property
     def uptime_s(self) -> float:
         return time.monotonic() - self._started_at
 
     def wait_ready(self, on_loading: Callable[[float, int | None], None]) -> float:
-        """Wait for ready, died or time-out, whichever is first; the seconds it took.
+        """Wait for ready, died or stuck, whichever is first; the seconds it took.
 
         `on_loading` gets elapsed seconds and bytes in memory or read (None: not told).
         """
         meter = ProcessMeter(self.process.pid)
         told = 0.0
-        while not (self._listening and self.client.is_ready()):
+        ours: tuple[str, int] | None = None
+        while ours is None:
             signals.check()
             if self.process.wait_ended(_READY_POLL_S):
                 raise self._start_failed()
-            if self.uptime_s > READY_TIMEOUT_S:
-                raise StartFailedError(
-                    f"the server was not ready after {READY_TIMEOUT_S:.0f} s",
-                    fix=f"see its log: {self.log}",
-                )
             if self.uptime_s - told >= _LOADING_EVERY_S:
                 told = self.uptime_s
-                on_loading(told, meter.loaded_bytes())
+                loaded = meter.loaded_bytes()
+                on_loading(told, loaded)
+                self._check_progress(meter, loaded)
+            if self._listening:
+                ours = self.client.ready_at()
+        self._check_identity(ours)
+        self._ready_at = time.monotonic()
         return self.uptime_s
 
     def prove(self) -> Proof | None:
@@ -125,8 +129,13 @@ class Session:
         signals.check()
         if not self.plan.mtp:
             return None
+        meter = ProcessMeter(self.process.pid)
         try:
-            return prove(self.client, self.plan.n_max)
+            return prove(
+                self.client,
+                self.plan.n_max,
+                lambda: self._check_progress(meter, meter.loaded_bytes()),
+            )
         except StartFailedError:
             if self.process.wait_ended(_READY_POLL_S):
                 raise self._start_failed() from None
@@ -140,22 +149,70 @@ class Session:
     def died(self) -> ServerDiedError:
         """Why the server is gone, for whoever noticed."""
         cause = self._cause()
-        return ServerDiedError(
-            f"the server died after {self.uptime_s:.0f} s: {cause.message}",
+        error = ServerDiedError(
+            f"the server died after {_seconds(self.uptime_s)}: {cause.message}",
             observed=self._status(),
-            fix=f"{cause.fix}; its log: {self.log}",
+            fix=f"{cause.fix}; its log: {self.log.path}",
+        )
+        error.out_of = cause.out_of
+        return self._ended_after_ready(error)
+
+    def hung(self, silent_s: float) -> ServerDiedError:
+        """That the server lives and does nothing."""
+        error = ServerDiedError(
+            f"the server hangs: no answer for {silent_s:.0f} s, and it computes nothing",
+            rule="server-hung",
+            fix=f"see its log: {self.log.path}",
+        )
+        return self._ended_after_ready(error)
+
+    def _ended_after_ready(self, error: ServerDiedError) -> ServerDiedError:
+        error.served_s = time.monotonic() - self._ready_at if self._ready_at else 0.0
+        error.last_words = telling_lines(list(self._telling))
+        return error
+
+    def _check_progress(self, meter: ProcessMeter, loaded_bytes: int | None) -> None:
+        """Raises StartFailedError where the start has not moved for too long."""
+        now = time.monotonic()
+        self._progress.look(now, Signs(self._lines, loaded_bytes, meter.computed_s()))
+        stuck_s = self._progress.stuck_s(now)
+        if stuck_s is not None:
+            raise StartFailedError(
+                f"the server is not ready, and nothing has moved for {stuck_s:.0f} s",
+                rule="start-stuck",
+                expected="lines in its log, bytes loaded, or an answer",
+                fix=f"see its log: {self.log.path}",
+            )
+
+    def _check_identity(self, address: tuple[str, int]) -> None:
+        """Is the server that answers ours, with our model? Its log says that ours listens, too;
+        but an address may be shared, as `localhost` is by two protocols."""
+        model = None
+        if Family(self.process.pid).listens_at(*address) is not False:
+            try:
+                props: Any = self.client.props()
+                model = props.get("model_path")
+            except (EngineUnreachableError, AttributeError):
+                return
+            if model is None or model == str(self.plan.main.path):
+                return
+        serves = f", with {clean(str(model), 200)}" if model else ""
+        raise StartFailedError(
+            f"another program answers at {self.url}{serves}",
+            rule="port-taken",
+            expected=f"our process {self.process.pid}, with {self.plan.main.path}",
+            fix="leave out --port for a free one, or use another; --host 127.0.0.1 is one address",
         )
 
     def _start_failed(self) -> StartFailedError:
         cause = self._cause()
-        kind = OutOfMemoryError if cause.out_of else StartFailedError
-        error = kind(
+        error = StartFailedError(
             f"the server did not start: {cause.message}",
+            rule=cause.rule,
             observed=self._status(),
-            fix=f"{cause.fix}; its log: {self.log}",
+            fix=f"{cause.fix}; its log: {self.log.path}",
         )
-        if isinstance(error, OutOfMemoryError):
-            error.in_ram = cause.out_of == "RAM"
+        error.out_of, error.last_words = cause.out_of, telling_lines(list(self._telling))
         return error
 
     def _cause(self) -> Cause:
@@ -166,9 +223,19 @@ class Session:
         returncode = self.process.returncode
         return None if returncode is None else f"exit status {returncode}"
 
-    def _on_line(self, line: str) -> None:
-        if LISTENING in line:
-            self._listening = True
-        if is_telling(line):
-            self._telling.append(line)
-        self._hand_on(line)
+    def _on_lines(self, lines: list[bytes]) -> None:
+        kept = self._redactor.keep(lines)
+        if kept:
+            self.log.write(b"".join(line + b"\n" for line in kept))
+        self._lines += len(lines)
+        for raw in kept:
+            line = raw.decode("utf-8", "replace")
+            if LISTENING in line:
+                self._listening = True
+            if is_telling(line):
+                self._telling.append(line)
+            self._hand_on(line)
+
+
+def _seconds(duration_s: float) -> str:
+    return f"{duration_s:.1f} s" if duration_s < 10 else f"{duration_s:,.0f} s"

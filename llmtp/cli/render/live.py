@@ -17,12 +17,13 @@ from llmtp.chain import Prepared
 from llmtp.cli.output import Out, console
 from llmtp.cli.render.bars import bar
 from llmtp.cli.render.downloads import downloads
-from llmtp.cli.words import describe, download_line, format_requests, kept_line
+from llmtp.cli.words import describe, download_line, draining_line, format_requests, kept_line
 from llmtp.errors import Finding
-from llmtp.launch import Event
 from llmtp.metrics.sampler import Sample
 from llmtp.plan.result import Plan
+from llmtp.server.life import State
 from llmtp.signals import Interrupted
+from llmtp.story import Event
 from llmtp.text import clean
 from llmtp.units import format_bytes, format_count, format_duration, format_percent, format_rate
 
@@ -42,7 +43,7 @@ class LiveView:
         self._live = Live(console=self._console, auto_refresh=False, transient=True)
         self._plan: Plan | None = None
         self._url = ""
-        self._state = "starting"
+        self._state = State.STARTING
         self._last: tuple[Sample, float] | None = None
         self._progress: Progress | None = None
 
@@ -80,11 +81,6 @@ class LiveView:
             case "ready":
                 self._show(Text())
                 self._url = f"{event.fields['url']}/v1"
-                self._state = "proving"
-            case "mtp":
-                self._state = "ready"
-            case "stopped":
-                self._state = "stopped"
         text = describe(event, verbose=self._out.verbose)
         if text and event.name != "stopped":
             self._say(text)
@@ -104,8 +100,16 @@ class LiveView:
         self._last = (sample, uptime_s)
         self._draw(sample, uptime_s)
 
-    def stopping(self) -> None:
-        self._state = "stopping"
+    def state(self, state: State) -> None:
+        self._state = state
+        if state in (State.STARTING, State.RESTARTING):
+            self._last = None
+            self._show(Text())
+        self._draw_again()
+
+    def draining(self, requests: int, at_most_s: float) -> None:
+        self._state = State.STOPPING
+        self._say(draining_line(requests, at_most_s))
         self._draw_again()
 
     def _draw_again(self) -> None:
@@ -138,11 +142,12 @@ def _between_frames() -> Iterator[None]:
 
 
 def panel(
-    plan: Plan, sample: Sample, state: str, url: str, uptime_s: float, width: int
+    plan: Plan, sample: Sample, state: State, url: str, uptime_s: float, width: int
 ) -> RenderableType:
     """Everything about a server in at most `width` columns."""
-    if state == "ready" and sample.busy_slots != 0:
-        state = "no answer" if sample.busy_slots is None else "busy"
+    word = state.value
+    if state is State.READY and sample.busy_slots != 0:
+        word = "no answer" if sample.busy_slots is None else "busy"
     rows = Table.grid(padding=(0, 1))
     rows.add_column(width=_LABEL, style="dim")
     rows.add_column(overflow="fold")
@@ -154,7 +159,7 @@ def panel(
         rows.add_row("position", _positions(sample, plan.n_max, width - _LABEL - 1))
     rows.add_row("memory", _memory(plan, sample))
     head = Text.assemble(
-        (f" {state} ", "black on green" if state != "stopped" else "reverse"),
+        (f" {word} ", "black on green" if state is State.READY else "reverse"),
         f" {plan.name}  ",
         (url, "underline"),
         (f"  up {format_duration(uptime_s)}", "dim"),

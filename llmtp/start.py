@@ -1,0 +1,287 @@
+"""One start of one plan: to ready, to the proof, and what can be asked of it then."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator, Sequence
+from functools import reduce
+from typing import TYPE_CHECKING
+
+from llmtp import signals, spill, story
+from llmtp.chain import Prepared, has_smaller
+from llmtp.errors import (
+    EngineUnreachableError,
+    Finding,
+    LlmtpError,
+    MtpInactiveError,
+    ServerDiedError,
+    StartFailedError,
+)
+from llmtp.machine import learned
+from llmtp.machine.devices import Device
+from llmtp.machine.host import ProcessMeter
+from llmtp.machine.learned import Learned
+from llmtp.metrics.allocations import Allocations
+from llmtp.metrics.comparison import Comparison, compare
+from llmtp.metrics.counters import LogTally
+from llmtp.metrics.sampler import Meters, Sampler
+from llmtp.metrics.slots import parse_slots
+from llmtp.plan.memory import Parts
+from llmtp.plan.overhead import overhead_kind
+from llmtp.plan.result import Plan
+from llmtp.server.answer import Answer, stream_answer
+from llmtp.server.life import Life, State
+from llmtp.server.log import RunLog
+from llmtp.server.proof import Proof
+from llmtp.server.pulse import Pulse
+from llmtp.server.session import Session
+from llmtp.signals import Interrupted
+from llmtp.story import View
+from llmtp.text import clean
+
+if TYPE_CHECKING:
+    from llmtp.machine.nvml import CardMeter
+
+SAMPLE_EVERY_S = 1.0
+#: Told to end, the engine breaks requests off: so they may finish before, for so long.
+DRAIN_S = 30.0
+_DRAIN_LOOK_S = 0.5
+
+
+class _Tally:
+    """Adds up the log in the draining thread; others read whole, immutable tallies."""
+
+    def __init__(self) -> None:
+        self.now = LogTally()
+        self.allocations = Allocations()
+
+    def add(self, line: str) -> None:
+        self.now = self.now.add(line)
+        self.allocations = self.allocations.add(line)
+
+
+class Running:
+    """A server that is ready and, where MTP is on, proved."""
+
+    def __init__(self, session: Session, tally: _Tally, cards: Sequence[CardMeter]) -> None:
+        self.session = session
+        self._tally = tally
+        self._cards = cards
+        self._meter = ProcessMeter(session.process.pid)
+
+    def watch(self, view: View) -> None:
+        """Show samples until the server dies or hangs, which raises, or somebody interrupts."""
+        sampler, pulse = self._sampler(), Pulse()
+        try:
+            while True:
+                if (error := self.session.log.take_error()) is not None:
+                    view.finding(_log_lost(self.session.log, error))
+                sample = sampler.sample()
+                view.sample(sample, self.session.uptime_s)
+                hung_s = self._feel(pulse, sampler, bool(sample.busy_slots))
+                if self.session.wait_ended(SAMPLE_EVERY_S):
+                    raise self.session.died()
+                if hung_s is not None:
+                    raise self.session.hung(hung_s)
+        except Interrupted:
+            self._drain(view)
+            raise
+
+    def answer(self, prompt: str, on_text: Callable[[str], None]) -> Answer:
+        """Ask once; raises ServerDiedError when the server goes away, or fails the request."""
+        try:
+            return stream_answer(self.session.client, prompt, on_text)
+        except EngineUnreachableError as error:
+            if self.session.wait_ended(SAMPLE_EVERY_S):
+                raise self.session.died() from error
+            raise ServerDiedError(
+                f"the server lives, but failed the request: {clean(error.detail)}",
+                rule="request",
+                fix=f"see its log: {self.session.log.path}",
+            ) from error
+
+    def _feel(self, pulse: Pulse, sampler: Sampler, working: bool) -> float | None:
+        now = time.monotonic()
+        if sampler.answered:
+            pulse.answered(working=working)
+        else:
+            pulse.silent(
+                now, working=bool(self._tally.now.working), computed_s=self._meter.computed_s()
+            )
+        return pulse.hung_s(now)
+
+    def _drain(self, view: View) -> None:
+        """Let requests finish; another signal to ourselves ends the wait."""
+        before, deadline = signals.count(), time.monotonic() + DRAIN_S
+        busy, told = self._busy(), False
+        while busy and signals.count() == before and time.monotonic() < deadline:
+            if not told:
+                view.draining(busy, DRAIN_S)
+                told = True
+            if self.session.process.wait_ended(_DRAIN_LOOK_S):
+                return
+            busy = self._busy()
+
+    def _busy(self) -> int:
+        """Slots that work; by the log where the server does not say."""
+        try:
+            slots = parse_slots(self.session.client.slots(timeout_s=_DRAIN_LOOK_S))
+        except EngineUnreachableError:
+            return len(self._tally.now.working)
+        return sum(slot.processing for slot in slots)
+
+    def _sampler(self) -> Sampler:
+        meters = Meters(self._meter.rss_bytes, self._used_bytes)
+        return Sampler(self.session.client, lambda: self._tally.now, meters)
+
+    def _used_bytes(self) -> int | None:
+        """Of all cards of the plan, by all programs."""
+        used = [card.used_bytes() for card in self._cards]
+        known = [count for count in used if count is not None]
+        return sum(known) if known and len(known) == len(used) else None
+
+
+@contextlib.contextmanager
+def started(
+    prepared: Prepared, log: RunLog, life: Life, view: View, *, may_step: bool
+) -> Iterator[Running]:
+    """From the process to the proof; the server is stopped on leaving.
+
+    What spilled runs on where the plan may not step down. Raises the error of what fails.
+    """
+    plan, tally = prepared.plan, _Tally()
+    session = Session(plan, prepared.command, prepared.request.serving, log, tally.add)
+    reason = "asked"
+    try:
+        with session, contextlib.ExitStack() as stopping:
+            stopping.callback(life.to, State.STOPPING)
+            view.event(story.starting(session))
+            total_bytes = sum(one.file_bytes for one in (plan.main, plan.draft) if one)
+            ready_s = session.wait_ready(lambda s, done: view.loading(s, done, total_bytes))
+            life.to(State.PROVING)
+            view.event(story.ready(session, ready_s))
+            proof = _proved(session, view)
+            cards = _cards(plan)
+            comparison = _compare(session, tally.allocations, cards)
+            view.event(story.Event("memory", comparison.to_dict()))
+            _check_spilled(prepared, session, comparison, proof, view, may_step)
+            life.to(State.READY)
+            try:
+                yield Running(session, tally, cards)
+            finally:
+                # Some of the driver's share only comes with a request, and grows with longer ones.
+                asked = proof is not None or tally.now.requests > 0
+                if asked and session.process.returncode is None:
+                    _learn(plan, _compare(session, tally.allocations, cards))
+    except LlmtpError as error:
+        reason = error.findings[0].rule
+        raise
+    finally:
+        view.event(story.stopped(session.uptime_s, reason))
+
+
+def _log_lost(log: RunLog, error: OSError) -> Finding:
+    return Finding(
+        "log-lost",
+        "warning",
+        f"lines of the server's log are lost: {log.path} cannot be written: {error.strerror}",
+        fix="make room on its disk; the server goes on",
+    )
+
+
+def _proved(session: Session, view: View) -> Proof | None:
+    try:
+        proof = session.prove()
+    except MtpInactiveError as error:
+        view.event(story.proved(Proof(0, 0), error.findings))
+        raise
+    findings = proof.findings() if proof else []
+    view.event(story.proved(proof, findings))
+    for finding in findings:
+        view.finding(finding)
+    return proof
+
+
+def _check_spilled(
+    prepared: Prepared,
+    session: Session,
+    comparison: Comparison,
+    proof: Proof | None,
+    view: View,
+    may_step: bool,
+) -> None:
+    """Raises StartFailedError for what is not on the card, where a smaller plan may be."""
+    spilled = _spilled(session, comparison, proof, view)
+    if spilled is None:
+        return
+    fix = "free memory of the card, or use a smaller --ctx or quant"
+    if may_step and has_smaller(prepared):
+        error = StartFailedError(spilled, rule="spilled", fix=fix)
+        error.out_of = "device memory"
+        raise error
+    view.finding(Finding("spilled", "warning", spilled, fix=fix))
+
+
+def _spilled(
+    session: Session, comparison: Comparison, proof: Proof | None, view: View
+) -> str | None:
+    """In words, where something of the plan is not on the card. A start that is slow with all of
+    it on the card has another reason, such as a battery: that is only said."""
+    plan = session.plan
+    missing = spill.missing_on_card(plan, comparison)
+    if missing is not None or proof is None:
+        return missing
+    if spill.is_slow(plan, proof):
+        again = session.prove()  # the first request after a start may be slow for another reason
+        if again is not None and spill.is_slow(plan, again):
+            words = spill.slow_words(plan, again)
+            if comparison.taken_bytes is None:
+                return f"{words}: it seems to have spilled into RAM"
+            view.finding(Finding("slow-start", "warning", f"{words}, with all of it on the card"))
+            return None
+    spill.remember_speed(plan, proof)
+    return None
+
+
+def _cards(plan: Plan) -> list[CardMeter]:
+    """The driver's meters of the cards that the plan uses; none unless of all of them."""
+    numbers = [gpu.number for gpu in plan.gpus if gpu.number is not None]
+    if not numbers or len(numbers) < len(plan.gpus):
+        return []
+    from llmtp.machine.nvml import CardMeter
+
+    return [CardMeter(number) for number in numbers]
+
+
+def _compare(session: Session, said: Allocations, cards: Sequence[CardMeter]) -> Comparison:
+    """The plan against what engine and driver say now, where the layers are."""
+    plan = session.plan
+    if not plan.gpus:
+        return compare(plan.host_parts, said, "host", None, drafts=plan.mtp)
+    planned = reduce(Parts.__add__, (usage.parts for usage in plan.used_devices))
+    pid = session.process.pid
+    taken = [_taken(card, gpu, pid) for card, gpu in zip(cards, plan.gpus, strict=False)]
+    known = [count for count in taken if count is not None]
+    total = sum(known) if len(known) == len(plan.gpus) else None
+    return compare(planned, said, "device", total, drafts=plan.mtp)
+
+
+def _taken(card: CardMeter, gpu: Device, pid: int) -> int | None:
+    """Of one card by the engine: what the driver says of the process, or what is gone since."""
+    taken = card.process_bytes(pid)
+    free, was_free = card.free_bytes(), gpu.free_bytes
+    if taken is None and free is not None and was_free is not None:
+        return was_free - free
+    return taken
+
+
+def _learn(plan: Plan, comparison: Comparison) -> None:
+    """Keep the driver's share for the next plan of that kind on that device, where it is told."""
+    overhead, taken = comparison.overhead_bytes, comparison.taken_bytes
+    if len(plan.gpus) != 1 or overhead is None or taken is None:
+        return
+    device = plan.gpus[0]
+    kind = overhead_kind(plan.main.shape, plan.kv_type, drafts=plan.mtp)
+    taught = Learned(overhead, comparison.planned.total, taken, time.strftime("%Y-%m-%d"))
+    learned.remember(device.name, device.backend, kind, taught)

@@ -1,0 +1,160 @@
+"""The one owner of a server, through all its starts: it stays up, or says why not."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import TypeVar
+
+from llmtp import paths, signals, story
+from llmtp.chain import Prepared, at_port, prepare_smaller
+from llmtp.errors import (
+    DoesNotFitError,
+    EngineEndedError,
+    Finding,
+    LlmtpError,
+    ServerDiedError,
+    UsageError,
+)
+from llmtp.plan.ladder import GivenUp, Step
+from llmtp.ports import free_port
+from llmtp.server.life import Life, State
+from llmtp.server.log import RunLog
+from llmtp.server.restarts import Restarts
+from llmtp.start import Running, started
+from llmtp.story import View
+
+T = TypeVar("T")
+#: So often a server that ran out of memory is started with a smaller plan.
+MOST_STEPS = 4
+#: So often another free port is looked for when somebody was quicker.
+MOST_PORTS = 5
+
+
+class Supervisor:
+    """Starts a prepared server, and again when it runs out of memory, dies or hangs."""
+
+    def __init__(self, prepared: Prepared, view: View) -> None:
+        self._prepared = prepared
+        self._view = view
+        self._life = Life(view.state)
+        self._restarts = Restarts()
+        self._steps = 0
+        self._ports = 0
+        self._was_ready = False
+        self._log = RunLog(_log_path(prepared))
+
+    def keep(self) -> None:
+        """Watch the server, and keep it up, until somebody interrupts.
+
+        Raises StartFailedError for one that never was ready, ServerDiedError for a crash loop.
+        """
+        self._run(lambda running: running.watch(self._view), again=True)
+
+    def once(self, use: Callable[[Running], T]) -> T:
+        """Use the server, stop it, and return what `use` does."""
+        return self._run(use, again=False)
+
+    def _run(self, use: Callable[[Running], T], *, again: bool) -> T:
+        end = State.STOPPED
+        try:
+            self._view.prepared(self._prepared)
+            while True:
+                try:
+                    with self._started() as running:
+                        self._was_ready = True
+                        return use(running)
+                except EngineEndedError as error:
+                    self._recover(error, again=again)
+                    self._life.to(State.STARTING)
+        except LlmtpError:
+            end = State.FAILED
+            raise
+        finally:
+            self._log.close()
+            self._life.to(end)
+
+    def _started(self) -> contextlib.AbstractContextManager[Running]:
+        return started(self._prepared, self._log, self._life, self._view, may_step=self._may_step())
+
+    def _may_step(self) -> bool:
+        return self._steps < MOST_STEPS and not self._prepared.request.wishes.strict
+
+    def _recover(self, error: EngineEndedError, *, again: bool) -> None:
+        """Make ready for another start; raises why there is none."""
+        if not self._was_ready and error.findings[0].rule == "port-taken":
+            self._take_another_port(error)
+            return
+        may_step = (again or not self._was_ready) and self._may_step()
+        if error.out_of and may_step and self._step_down(error):
+            return
+        if not (self._was_ready and again):
+            raise error
+        wait_s = self._restarts.failed(error.served_s)
+        if wait_s is None:
+            raise _crash_loop(error, self._restarts.in_a_row) from error
+        self._life.to(State.RESTARTING)
+        why, in_a_row = error.findings[0], self._restarts.in_a_row
+        self._view.event(story.restarting(why, wait_s=wait_s, in_a_row=in_a_row))
+        signals.check()
+        threading.Event().wait(wait_s)
+
+    def _take_another_port(self, error: EngineEndedError) -> None:
+        serving = self._prepared.request.serving
+        if serving.port_was_asked or self._ports == MOST_PORTS:
+            raise UsageError(
+                f"port {serving.port} was taken meanwhile",
+                rule="port-taken",
+                fix="leave out --port for a free one, or use another",
+            ) from error
+        self._ports += 1
+        port = free_port(serving.host)
+        self._prepared = at_port(self._prepared, port)
+        self._life.to(State.RESTARTING)
+        self._view.event(story.restarting(error.findings[0], port=port))
+
+    def _step_down(self, error: EngineEndedError) -> bool:
+        """Take the next smaller plan, where there is one."""
+        try:
+            smaller = prepare_smaller(self._prepared, in_ram=error.out_of == "RAM")
+        except DoesNotFitError:
+            return False
+        self._steps += 1
+        before, after = self._prepared.plan, smaller.plan
+        given_up = [one for one in after.given_up if one not in before.given_up]
+        is_told = any(one.step is Step.SHORT_CONTEXT for one in given_up)
+        if after.ctx_size < before.ctx_size and not is_told:
+            given_up.insert(0, GivenUp(Step.CONTEXT, before.ctx_size, after.ctx_size))
+        why = error.findings[0]
+        self._life.to(State.RESTARTING)
+        self._view.event(story.restarting(why, step=self._steps, given_up=given_up))
+        words = ", ".join(one.words() for one in given_up) or "on other cards"
+        text = f"{why.message}; trying again with less: {words}"
+        self._view.finding(Finding(why.rule, "warning", text))
+        told = {one.rule for one in (*before.given_up, *given_up)}
+        findings = tuple(one for one in smaller.findings if one.rule not in told)
+        self._prepared = replace(smaller, findings=findings)
+        self._view.prepared(self._prepared)
+        return True
+
+
+def _crash_loop(error: EngineEndedError, times: int) -> ServerDiedError:
+    last = error.findings[0]
+    words = f"its last telling lines: {error.last_words}" if error.last_words else None
+    return ServerDiedError(
+        f"gave up after {times} failures in a row; the last: {last.message}",
+        rule="crash-loop",
+        observed=", ".join(filter(None, (last.observed, words))) or None,
+        fix=last.fix,
+    )
+
+
+def _log_path(prepared: Prepared) -> Path:
+    name = re.sub(r"[^A-Za-z0-9._-]", "_", prepared.plan.name)
+    stamp = time.strftime("%Y%m%d-%H%M%S")
+    return paths.log_dir() / f"{name}-{stamp}-{prepared.request.serving.port}.log"
