@@ -33,7 +33,7 @@ class Aside:
         self._thread = threading.Thread(target=self._work, name=name, daemon=True)
         self._started = False
 
-    def call(self, make: Callable[[], T], meanwhile: Callable[[], None] | None = None) -> T:
+    def call(self, make: Callable[[], T], meanwhile: Callable[[], object] | None = None) -> T:
         """What `make` returns or raises; the wait for it may be interrupted, `make` may not.
 
         `meanwhile` is called once a second of the wait, and may end it by raising.
@@ -42,7 +42,7 @@ class Aside:
         return result
 
     def stream(
-        self, produce: Callable[[], Iterable[T]], meanwhile: Callable[[], None] | None = None
+        self, produce: Callable[[], Iterable[T]], meanwhile: Callable[[], object] | None = None
     ) -> Iterator[T]:
         """What `produce` yields, as it comes."""
         if not self._started:

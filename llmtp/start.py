@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import reduce
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from llmtp import signals, spill, story
 from llmtp.chain import Prepared, has_smaller
@@ -20,6 +20,7 @@ from llmtp.errors import (
 )
 from llmtp.machine import learned
 from llmtp.machine.devices import Device
+from llmtp.machine.family import Family
 from llmtp.machine.host import ProcessMeter
 from llmtp.machine.learned import Learned
 from llmtp.metrics.allocations import Allocations
@@ -43,6 +44,7 @@ from llmtp.text import clean
 if TYPE_CHECKING:
     from llmtp.machine.nvml import CardMeter
 
+T = TypeVar("T")
 SAMPLE_EVERY_S = 1.0
 #: Told to end, the engine breaks requests off: so they may finish before, for so long.
 DRAIN_S = 30.0
@@ -72,8 +74,8 @@ class Running:
 
     def watch(self, view: View) -> None:
         """Show samples until the server dies or hangs, which raises, or somebody interrupts."""
-        sampler, pulse = self._sampler(), Pulse()
         try:
+            sampler, pulse = self._sampler(), Pulse()
             while True:
                 if (error := self.session.log.take_error()) is not None:
                     view.finding(_log_lost(self.session.log, error))
@@ -91,7 +93,7 @@ class Running:
     def answer(self, prompt: str, on_text: Callable[[str], None]) -> Answer:
         """Ask once; raises ServerDiedError when the server goes away, or fails the request."""
         try:
-            return stream_answer(self.session.client, prompt, on_text)
+            return stream_answer(self.session.client, prompt, on_text, self.session.check_answers)
         except EngineUnreachableError as error:
             if self.session.wait_ended(SAMPLE_EVERY_S):
                 raise self.session.died() from error
@@ -106,10 +108,9 @@ class Running:
         if sampler.answered:
             pulse.answered(working=working)
         else:
-            pulse.silent(
-                now, working=bool(self._tally.now.working), computed_s=self._meter.computed_s()
-            )
-        return pulse.hung_s(now)
+            computed_s = Family(self.session.process.pid).computed_s()
+            pulse.silent(now, working=bool(self._tally.now.working), computed_s=computed_s)
+        return pulse.hung_s()
 
     def _drain(self, view: View) -> None:
         """Let requests finish; another signal to ourselves ends the wait."""
@@ -142,11 +143,16 @@ class Running:
         return sum(known) if known and len(known) == len(used) else None
 
 
-@contextlib.contextmanager
-def started(
-    prepared: Prepared, log: RunLog, life: Life, view: View, *, may_step: bool
-) -> Iterator[Running]:
-    """From the process to the proof; the server is stopped on leaving.
+def serve(
+    prepared: Prepared,
+    log: RunLog,
+    life: Life,
+    view: View,
+    use: Callable[[Running], T],
+    *,
+    may_step: bool,
+) -> T:
+    """From the process over its proof to what `use` makes of it; the server is stopped after that.
 
     What spilled runs on where the plan may not step down. Raises the error of what fails.
     """
@@ -168,7 +174,7 @@ def started(
             _check_spilled(prepared, session, comparison, proof, view, may_step)
             life.to(State.READY)
             try:
-                yield Running(session, tally, cards)
+                return use(Running(session, tally, cards))
             finally:
                 # Some of the driver's share only comes with a request, and grows with longer ones.
                 asked = proof is not None or tally.now.requests > 0
@@ -178,7 +184,8 @@ def started(
         reason = error.findings[0].rule
         raise
     finally:
-        view.event(story.stopped(session.uptime_s, reason))
+        if session.was_entered:
+            view.event(story.stopped(session.uptime_s, reason))
 
 
 def _log_lost(log: RunLog, error: OSError) -> Finding:

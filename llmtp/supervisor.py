@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import re
 import threading
 import time
@@ -26,7 +25,7 @@ from llmtp.ports import free_port
 from llmtp.server.life import Life, State
 from llmtp.server.log import RunLog
 from llmtp.server.restarts import Restarts
-from llmtp.start import Running, started
+from llmtp.start import Running, serve
 from llmtp.story import View
 
 T = TypeVar("T")
@@ -46,13 +45,13 @@ class Supervisor:
         self._restarts = Restarts()
         self._steps = 0
         self._ports = 0
-        self._was_ready = False
+        self._was_proved = False
         self._log = RunLog(_log_path(prepared))
 
     def keep(self) -> None:
         """Watch the server, and keep it up, until somebody interrupts.
 
-        Raises StartFailedError for one that never was ready, ServerDiedError for a crash loop.
+        Raises StartFailedError for one that never was proved, ServerDiedError for a crash loop.
         """
         self._run(lambda running: running.watch(self._view), again=True)
 
@@ -66,9 +65,7 @@ class Supervisor:
             self._view.prepared(self._prepared)
             while True:
                 try:
-                    with self._started() as running:
-                        self._was_ready = True
-                        return use(running)
+                    return self._start(use)
                 except EngineEndedError as error:
                     self._recover(error, again=again)
                     self._life.to(State.STARTING)
@@ -79,21 +76,28 @@ class Supervisor:
             self._log.close()
             self._life.to(end)
 
-    def _started(self) -> contextlib.AbstractContextManager[Running]:
-        return started(self._prepared, self._log, self._life, self._view, may_step=self._may_step())
+    def _start(self, use: Callable[[Running], T]) -> T:
+        def once_proved(running: Running) -> T:
+            self._was_proved = True
+            return use(running)
+
+        may_step = self._may_step()
+        return serve(
+            self._prepared, self._log, self._life, self._view, once_proved, may_step=may_step
+        )
 
     def _may_step(self) -> bool:
         return self._steps < MOST_STEPS and not self._prepared.request.wishes.strict
 
     def _recover(self, error: EngineEndedError, *, again: bool) -> None:
         """Make ready for another start; raises why there is none."""
-        if not self._was_ready and error.findings[0].rule == "port-taken":
+        if not self._was_proved and error.findings[0].rule == "port-taken":
             self._take_another_port(error)
             return
-        may_step = (again or not self._was_ready) and self._may_step()
+        may_step = (again or not self._was_proved) and self._may_step()
         if error.out_of and may_step and self._step_down(error):
             return
-        if not (self._was_ready and again):
+        if not (self._was_proved and again):
             raise error
         wait_s = self._restarts.failed(error.served_s)
         if wait_s is None:
@@ -113,7 +117,14 @@ class Supervisor:
                 fix="leave out --port for a free one, or use another",
             ) from error
         self._ports += 1
-        port = free_port(serving.host)
+        try:
+            port = free_port(serving.host)
+        except OSError as gone:
+            raise UsageError(
+                f"nothing can listen on {serving.host} any more: {gone.strerror}",
+                rule="host",
+                fix="leave out --host for 127.0.0.1",
+            ) from error
         self._prepared = at_port(self._prepared, port)
         self._life.to(State.RESTARTING)
         self._view.event(story.restarting(error.findings[0], port=port))

@@ -57,8 +57,8 @@ def load(url: str, clients: int, seconds: float, seed: int) -> collections.Count
     return sum(counts, collections.Counter())
 
 
-def bare(cli: Cli, clients: int, seconds: float, seed: int) -> set[str]:
-    """The ends that the same command gives without llmtp."""
+def bare(cli: Cli, clients: int, seconds: float, seed: int) -> collections.Counter[str]:
+    """How requests to the same command without llmtp end."""
     argv = shlex.split(cli("run", "demo", "--dry-run").stdout)
     port = free_port()
     argv[argv.index("--port") + 1] = str(port)
@@ -67,10 +67,10 @@ def bare(cli: Cli, clients: int, seconds: float, seed: int) -> set[str]:
     ) as process:
         try:
             wait_until(lambda: not is_free("127.0.0.1", port))
-            ends = load(f"http://127.0.0.1:{port}", clients, seconds, seed)
+            load(f"http://127.0.0.1:{port}", 1, 1.0, seed)  # while it loads
+            return load(f"http://127.0.0.1:{port}", clients, seconds, seed)
         finally:
             process.kill()
-    return set(ends) - {"503 in part"}  # while it was loading
 
 
 @pytest.mark.soak
@@ -87,7 +87,10 @@ def test_many_clients_see_no_error_of_ours(cli: Cli, soak: bool, dice: random.Ra
         assert running.interrupt() == 130
         events = [json.loads(line) for line in running.rest()]
     assert ends["200 whole"] > clients
-    ours = set(ends) - {"200 whole"}
-    assert not ours or ours <= bare(cli, clients, seconds / 5, seed), ends
+    if set(ends) != {"200 whole"}:
+        theirs = bare(cli, clients, seconds, seed)
+        for kind in set(ends) - {"200 whole"}:
+            share = ends[kind] / ends.total()
+            assert share <= 2 * theirs[kind] / theirs.total(), (kind, ends, theirs)
     assert "restarting" not in {event["event"] for event in events}
     assert 0 < last["acceptance"] < 1

@@ -25,6 +25,8 @@ REQUESTS = [
      f'{{"messages": [{{"role": "user", "content": "x"}}], "response_format": '
      f'{{"type": "json_object", "schema": {{"type": "{PROMPT}"}}}}}}'),
     ("/completion", f'{{"prompt": "x", "grammar": "root ::= \\"{PROMPT}\\" (\\nb ::= {PROMPT}"}}'),
+    ("/completion",
+     f'{{"prompt": "x", "grammar": "#1 {PROMPT}\\nggml_b ::= {PROMPT}\\nnotes.py:12: {PROMPT}"}}'),
     ("/completion", f'{{"prompt": "x", "samplers": ["{PROMPT}"]}}'),
     ("/v1/responses", f'{{"input": "x", "tools": [{{"type": "{PROMPT}"}}]}}'),
 ]  # fmt: skip

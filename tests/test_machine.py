@@ -9,6 +9,7 @@ import pytest
 
 from llmtp.machine.detect import detect
 from llmtp.machine.devices import Device, merge_devices, parse_list_devices
+from llmtp.machine.family import Family
 from llmtp.machine.host import ProcessMeter, read_host
 from llmtp.units import GiB, MiB
 
@@ -85,5 +86,6 @@ def test_this_machine_without_a_driver_has_its_ram() -> None:
 def test_a_process_that_is_gone_is_unknown() -> None:
     gone = max(psutil.pids()) + 100_000
     assert ProcessMeter(gone).rss_bytes() is None
-    assert ProcessMeter(gone).loaded_bytes() is None
+    assert Family(gone).loaded_bytes() is None
+    assert Family(gone).computed_s() is None
     assert (ProcessMeter(psutil.Process().pid).rss_bytes() or 0) > 1 * MiB

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, TextIO
 
+from llmtp import signals
 from llmtp.errors import ExitCode, Finding, UsageError
 
 if TYPE_CHECKING:
@@ -154,12 +155,17 @@ def _dim(text: str) -> str:
 
 @contextlib.contextmanager
 def _writing() -> Iterator[None]:
-    """Raises ReaderGoneError when nobody reads stdout any more, UsageError when it is full."""
+    """Raises ReaderGoneError when nobody reads stdout any more, UsageError when it is full.
+
+    Once we are told to end that is the news, and not a terminal that went with it.
+    """
     try:
         yield
     except OSError as error:
         # Python must not flush into the broken stream once more when it exits.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if signals.count():
+            return
         if isinstance(error, BrokenPipeError):
             raise ReaderGoneError from None
         raise UsageError(

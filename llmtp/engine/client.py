@@ -58,7 +58,7 @@ class EngineClient:
         return self._get("/metrics").text
 
     def complete(
-        self, body: dict[str, Any], meanwhile: Callable[[], None] | None = None
+        self, body: dict[str, Any], meanwhile: Callable[[], object] | None = None
     ) -> dict[str, Any]:
         """One `/completion` that is not streamed; `meanwhile` may end the wait by raising."""
         try:
@@ -75,9 +75,11 @@ class EngineClient:
             raise EngineUnreachableError("the answer is not an object")
         return answer
 
-    def stream_chat(self, body: dict[str, Any]) -> Iterator[dict[str, Any]]:
-        """Chunks of a streamed `/v1/chat/completions`, as objects."""
-        return self._aside.stream(lambda: self._stream_chat(body))
+    def stream_chat(
+        self, body: dict[str, Any], meanwhile: Callable[[], object] | None = None
+    ) -> Iterator[dict[str, Any]]:
+        """Chunks of a streamed `/v1/chat/completions`; `meanwhile` may end the wait by raising."""
+        return self._aside.stream(lambda: self._stream_chat(body), meanwhile)
 
     def _stream_chat(self, body: dict[str, Any]) -> Iterator[dict[str, Any]]:
         request = self._http.stream(

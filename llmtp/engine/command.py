@@ -31,7 +31,7 @@ _CORS = ("--cors-origins", "--cors-credentials")
 #: Ours, but the user may say otherwise.
 _REPLACEABLE = (*_CORS, "--threads", "--top-k", "--top-p")
 _KEY_IN_ARGV = "--api-key"
-#: Flags that bring another model, or hide the server from llmtp.
+#: Flags that bring another model, or hide the server from llmtp; one that is watched never sleeps.
 _REFUSED = (
     "--api-prefix",
     "--docker-repo",
@@ -43,6 +43,7 @@ _REFUSED = (
     "--models-preset",
     "--no-slots",
     "--reuse-port",
+    "--sleep-idle-seconds",
     "--spec-draft-hf",
     "--ssl-cert-file",
     "--ssl-key-file",

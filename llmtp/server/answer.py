@@ -33,8 +33,15 @@ class Answer:
         return fields | {"acceptance": self.acceptance}
 
 
-def stream_answer(client: EngineClient, prompt: str, on_text: Callable[[str], None]) -> Answer:
+def stream_answer(
+    client: EngineClient,
+    prompt: str,
+    on_text: Callable[[str], None],
+    meanwhile: Callable[[], None],
+) -> Answer:
     """Ask as a chat user would, at the server's own sampling defaults.
+
+    `meanwhile` is called once a second of waiting, and may end it by raising.
 
     Raises UsageError for a prompt that the server refuses; EngineUnreachableError when it stops
     answering on the way.
@@ -43,7 +50,8 @@ def stream_answer(client: EngineClient, prompt: str, on_text: Callable[[str], No
     finish_reason: str | None = None
     timings: dict[str, Any] = {}
     try:
-        for chunk in client.stream_chat({"messages": [{"role": "user", "content": prompt}]}):
+        question = {"messages": [{"role": "user", "content": prompt}]}
+        for chunk in client.stream_chat(question, meanwhile):
             timings = chunk.get("timings") or timings
             for choice in chunk.get("choices") or ():
                 piece = (choice.get("delta") or {}).get("content")

@@ -13,8 +13,8 @@ from llmtp.units import format_bytes
 
 #: Printed at error level on healthy starts too: the drafter is probed before it has a target.
 _NORMAL = "requires ctx_other to be set"
-#: The engine does without pinned memory, and goes on.
-_HARMLESS = "of pinned memory"
+#: The engine goes on: without pinned memory, or after a request that it refuses.
+_HARMLESS = ("of pinned memory", "send_error", "got exception")
 _STAMP = re.compile(r"^[\d.]+ [IWED] ")
 _FOLDERS = re.compile(r"\S*/(?=[\w.-]+:\d+: )")
 _TELLING_WORDS = (
@@ -65,7 +65,7 @@ _CONTEXT_FIX = "the context is too large for it: use a smaller --ctx, or --kv-ty
 
 def is_telling(line: str) -> bool:
     """Is this a line that may say why?"""
-    if _NORMAL in line or _HARMLESS in line or _BACKTRACE.match(line):
+    if _NORMAL in line or any(words in line for words in _HARMLESS) or _BACKTRACE.match(line):
         return False
     lower = line.lower()
     return any(word in lower for word in _TELLING_WORDS) or bool(_ERROR_LEVEL.match(line))
@@ -130,5 +130,6 @@ def _ended(returncode: int | None) -> str:
     if returncode is None:
         return "it does not answer"
     if returncode < 0:
-        return f"it ended by {signal.Signals(-returncode).name}"
+        known = {each.value: each.name for each in signal.Signals}
+        return f"it ended by {known.get(-returncode, f'signal {-returncode}')}"
     return f"it ended with code {returncode}"

@@ -21,7 +21,9 @@ class State(Enum):
 #: Every process ends through STOPPING: of a dead server, too, children may be left. A start ends
 #: without one where it cannot be made.
 MOVES: Mapping[State, frozenset[State]] = {
-    State.STARTING: frozenset({State.PROVING, State.STOPPING, State.STOPPED, State.FAILED}),
+    State.STARTING: frozenset(
+        {State.PROVING, State.STOPPING, State.RESTARTING, State.STOPPED, State.FAILED}
+    ),
     State.PROVING: frozenset({State.READY, State.STOPPING}),
     State.READY: frozenset({State.STOPPING}),
     State.STOPPING: frozenset({State.RESTARTING, State.STOPPED, State.FAILED}),

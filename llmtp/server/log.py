@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import threading
 from pathlib import Path
@@ -16,16 +17,18 @@ KEPT_RUNS = 20
 
 
 class RunLog:
-    """Whole lines only. A log that cannot be written is lost, and the server goes on."""
+    """A log that cannot be written loses lines, and the server goes on."""
 
     def __init__(self, path: Path, most_bytes: int = MOST_BYTES) -> None:
-        """Makes the file, and removes those of old runs."""
+        """Makes the file, and removes those of old runs that nobody writes any more."""
         self.path = path
-        self._error: OSError | None = None
-        self._lock = threading.Lock()
         self._most_bytes = most_bytes
         self._size = 0
         self._file: IO[bytes] | None = None
+        self._is_closed = False
+        self._error: OSError | None = None
+        self._is_told = False
+        self._lock = threading.Lock()
         try:
             paths.private_dir(path.parent)
             _remove_old(path.parent)
@@ -36,44 +39,48 @@ class RunLog:
     @property
     def older(self) -> Path:
         """Where the part before the present one is, once there is one."""
-        return self.path.with_name(f"{self.path.name}.1")
+        return _older(self.path)
 
     def take_error(self) -> OSError | None:
-        """Why lines were lost since this was asked last."""
-        error, self._error = self._error, None
-        return error
+        """Why lines were lost, once."""
+        if self._is_told or self._error is None:
+            return None
+        self._is_told = True
+        return self._error
 
     def write(self, lines: bytes) -> None:
         """Some lines, at once. What a full disk does not take is lost; later lines are tried."""
         with self._lock:
-            if self._file is None:
+            if self._is_closed:
                 return
             try:
                 if self._size + len(lines) > self._most_bytes and self._size:
-                    self._turn_over()
-                self._size += self._file.write(lines) or 0
+                    self._close_file()
+                    self.path.replace(self.older)
+                file = self._file or self._open()
+                self._size += file.write(lines) or 0
             except OSError as error:
                 self._error = error
 
     def close(self) -> None:
         with self._lock:
-            self._close()
+            self._is_closed = True
+            with contextlib.suppress(OSError):
+                self._close_file()
 
-    def _close(self) -> None:
-        if self._file is not None:
-            self._file.close()
-            self._file = None
-
-    def _open(self) -> None:
+    def _open(self) -> IO[bytes]:
+        """Locked as long as it is written: so another run sees that this one is not over."""
         descriptor = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         self._file = os.fdopen(descriptor, "wb", buffering=0)
         self._size = 0
+        with contextlib.suppress(OSError):  # some network file systems have no locks
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return self._file
 
-    def _turn_over(self) -> None:
-        self._close()
-        with contextlib.suppress(OSError):
-            self.path.replace(self.older)
-        self._open()
+    def _close_file(self) -> None:
+        file, self._file = self._file, None
+        if file is not None:
+            file.close()
 
 
 def _remove_old(folder: Path) -> None:
@@ -83,5 +90,19 @@ def _remove_old(folder: Path) -> None:
         with contextlib.suppress(FileNotFoundError):
             logs.append((path.stat().st_mtime_ns, path))
     for _, path in sorted(logs)[: max(len(logs) - KEPT_RUNS + 1, 0)]:
-        path.unlink(missing_ok=True)
-        path.with_name(f"{path.name}.1").unlink(missing_ok=True)
+        with contextlib.suppress(FileNotFoundError), path.open("rb") as file:
+            if _is_over(file):
+                path.unlink()
+                _older(path).unlink(missing_ok=True)
+
+
+def _older(path: Path) -> Path:
+    return path.with_name(f"{path.name}.1")
+
+
+def _is_over(file: IO[bytes]) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

@@ -14,7 +14,7 @@ from typing import IO, cast
 from llmtp import signals
 from llmtp.engine.command import Command
 from llmtp.errors import StartFailedError
-from llmtp.machine.host import Family
+from llmtp.machine.family import Family, adopt_orphans, kill_orphans
 
 #: From TERM to KILL. A server without requests needs a tenth of a second.
 TERM_WAIT_S = 5.0
@@ -35,6 +35,7 @@ class ServerProcess:
                 env.pop(name, None)
             else:
                 env[name] = value
+        adopt_orphans()
         try:
             self._child = subprocess.Popen(
                 command.argv,
@@ -53,8 +54,12 @@ class ServerProcess:
         self._ended = threading.Event()
         self._end = threading.Thread(target=self._reap, name="engine-end", daemon=True)
         self._drain = threading.Thread(target=self._read_output, name="engine-output", daemon=True)
-        self._drain.start()
-        self._end.start()
+        try:
+            self._end.start()
+            self._drain.start()
+        except BaseException:
+            self._child.kill()
+            raise
 
     @property
     def pid(self) -> int:
@@ -65,35 +70,45 @@ class ServerProcess:
         return self._child.returncode
 
     def wait_ended(self, timeout_s: float) -> bool:
-        """Wait at most `timeout_s` for the process to end by itself, and then for its output."""
+        """Wait at most `timeout_s` for the process to end by itself; then end what left it."""
         if not self._ended.wait(timeout_s):
             return False
-        self._drain.join(_DRAIN_WAIT_S)
+        self._end_rest()
         return True
 
     def stop(self) -> None:
         """TERM the group, wait, KILL it and what left it, wait for their output; idempotent.
 
-        A signal to ourselves while waiting skips to KILL.
+        The second signal to ourselves, before or while it waits, skips to KILL.
         """
-        before, deadline = signals.count(), time.monotonic() + TERM_WAIT_S
-        family = Family(self._child.pid)
-        try:
+        with signals.hold():
+            deadline = time.monotonic() + TERM_WAIT_S
+            family = None if self._ended.is_set() else Family(self.pid)
             self._signal_group(signal.SIGTERM)
-            while time.monotonic() < deadline and signals.count() == before:
+            while time.monotonic() < deadline and signals.count() < 2:
                 if self._ended.wait(_STOP_POLL_S):
                     break
-        finally:
             self._signal_group(signal.SIGKILL)
-            family.kill()
+            if family is not None:
+                family.kill()
             self._end.join(_KILL_WAIT_S)
-            self._drain.join(_DRAIN_WAIT_S)
+            self._end_rest()
+
+    def _end_rest(self) -> None:
+        kill_orphans(besides=self.pid)
+        self._drain.join(_DRAIN_WAIT_S)
 
     def _signal_group(self, signum: int) -> None:
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(self._child.pid, signum)
+        """Never once the process has been reaped: then its number may be somebody else's."""
+        if not self._ended.is_set():
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self.pid, signum)
 
     def _reap(self) -> None:
+        """Once it has ended, end its group before its number is free again."""
+        if hasattr(os, "waitid"):  # on macOS since Python 3.13
+            os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOWAIT)
+        self._signal_group(signal.SIGKILL)
         self._child.wait()
         self._ended.set()
 

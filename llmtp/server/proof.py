@@ -51,7 +51,7 @@ class Proof:
         ]
 
 
-def prove(client: EngineClient, n_max: int, meanwhile: Callable[[], None]) -> Proof:
+def prove(client: EngineClient, n_max: int, meanwhile: Callable[[], object]) -> Proof:
     """Let the server count on, long enough that a drafter that never hits is seen.
 
     `meanwhile` is called once a second, and may end the wait by raising. Raises StartFailedError

@@ -11,23 +11,26 @@ from dataclasses import dataclass
 
 #: Without an answer for so long.
 HANG_S = 30.0
+GAP_S = 5.0
 #: A start without any sign of life, and one that only computes, for so long.
 STILL_S = 60.0
 STUCK_S = 900.0
 
 
 class Pulse:
-    """Of a server that serves."""
+    """Of a server that serves. Between two looks at most GAP_S count: who looks may have been
+    stopped himself."""
 
     def __init__(self) -> None:
-        self._silent_since: float | None = None
-        self._still_since = 0.0
+        self._last = 0.0
+        self._is_silent = False
+        self._silent_s = self._still_s = 0.0
         self._computed_s: float | None = None
         self._was_working = False
 
     def answered(self, *, working: bool) -> None:
         """It answered; `working` says whether any slot was busy."""
-        self._silent_since = None
+        self._is_silent = False
         self._was_working = working
 
     def silent(self, now: float, *, working: bool, computed_s: float | None) -> None:
@@ -36,18 +39,23 @@ class Pulse:
         `working` says that its log has told of a request since, `computed_s` is its CPU time so
         far (None: not told).
         """
-        if self._silent_since is None:
-            self._silent_since = now
-        if self._silent_since == now or computed_s != self._computed_s:
-            self._still_since, self._computed_s = now, computed_s
+        gap = min(now - self._last, GAP_S)
+        self._last = now
         self._was_working = self._was_working or working
+        if not self._is_silent:
+            self._is_silent = True
+            self._silent_s = self._still_s = 0.0
+        else:
+            self._silent_s += gap
+            self._still_s = self._still_s + gap if computed_s == self._computed_s else 0.0
+        self._computed_s = computed_s
 
-    def hung_s(self, now: float) -> float | None:
+    def hung_s(self) -> float | None:
         """How long it hangs, when that is long enough to say so."""
-        if self._silent_since is None or (self._was_working and self._computed_s is None):
+        if not self._is_silent or (self._was_working and self._computed_s is None):
             return None
-        since = self._still_since if self._was_working else self._silent_since
-        return now - since if now - since >= HANG_S else None
+        lasts = self._still_s if self._was_working else self._silent_s
+        return lasts if lasts >= HANG_S else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,8 +17,9 @@ _LEVEL = re.compile(rb"[\d.]+ ([A-Z]) ")
 _QUOTED = re.compile(rb"(?<=got exception: ).*|['\"{].*", re.DOTALL)
 #: Lines without a stamp that come of a crash, not of a request.
 _CRASH = re.compile(
-    rb"\S+:\d+: |\S*\.so[.\d]*\(|\S+\(\+?0x|\[?New LWP|#\d+ |CUDA error|ggml_|terminate called"
-    rb"|  what\(\)|  current device|  in function|Fatal|Aborted|Segmentation"
+    rb"\S+\.(?:c|cpp|cu|cuh|h|hpp|m|metal|comp):\d+: (?:GGML_|fatal |pre-allocated |CUDA error)"
+    rb"|\S+\(\w*\+0x[\da-f]+\)\[0x[\da-f]+\]$|#\d+ +0x[\da-f]+ in |CUDA error: [\w ]+$"
+    rb"|  current device: \d+|terminate called after throwing|  what\(\):|Segmentation fault"
 )
 
 

@@ -12,7 +12,7 @@ from llmtp.engine.build import LISTENING
 from llmtp.engine.command import PROMPTS_LOGGED, Command, Serving
 from llmtp.errors import EngineUnreachableError, ServerDiedError, StartFailedError
 from llmtp.machine import cgroup
-from llmtp.machine.host import Family, ProcessMeter
+from llmtp.machine.family import Family
 from llmtp.plan.result import Plan
 from llmtp.server.access import connect_host, read_key
 from llmtp.server.causes import Cause
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 _READY_POLL_S = 0.02
 _LOADING_EVERY_S = 0.25
 _KEPT_LINES = 200
+_LAST_S = 10.0
 
 
 class Session:
@@ -55,7 +56,7 @@ class Session:
         self._redactor = Redactor(prompts_too=asked)
         self._listening = False
         self._lines = 0
-        self._telling: deque[str] = deque(maxlen=_KEPT_LINES)
+        self._telling: deque[tuple[float, str]] = deque(maxlen=_KEPT_LINES)
         self._process: ServerProcess | None = None
         self._client: EngineClient | None = None
         self._oom_kills = 0
@@ -98,6 +99,11 @@ class Session:
         return self._process
 
     @property
+    def was_entered(self) -> bool:
+        """Was there ever a process?"""
+        return self._process is not None
+
+    @property
     def uptime_s(self) -> float:
         return time.monotonic() - self._started_at
 
@@ -106,7 +112,6 @@ class Session:
 
         `on_loading` gets elapsed seconds and bytes in memory or read (None: not told).
         """
-        meter = ProcessMeter(self.process.pid)
         told = 0.0
         ours: tuple[str, int] | None = None
         while ours is None:
@@ -115,13 +120,12 @@ class Session:
                 raise self._start_failed()
             if self.uptime_s - told >= _LOADING_EVERY_S:
                 told = self.uptime_s
-                loaded = meter.loaded_bytes()
-                on_loading(told, loaded)
-                self._check_progress(meter, loaded)
+                on_loading(told, self._check_progress())
             if self._listening:
                 ours = self.client.ready_at()
         self._check_identity(ours)
         self._ready_at = time.monotonic()
+        self._telling.clear()
         return self.uptime_s
 
     def prove(self) -> Proof | None:
@@ -129,13 +133,8 @@ class Session:
         signals.check()
         if not self.plan.mtp:
             return None
-        meter = ProcessMeter(self.process.pid)
         try:
-            return prove(
-                self.client,
-                self.plan.n_max,
-                lambda: self._check_progress(meter, meter.loaded_bytes()),
-            )
+            return prove(self.client, self.plan.n_max, self._check_progress)
         except StartFailedError:
             if self.process.wait_ended(_READY_POLL_S):
                 raise self._start_failed() from None
@@ -151,6 +150,7 @@ class Session:
         cause = self._cause()
         error = ServerDiedError(
             f"the server died after {_seconds(self.uptime_s)}: {cause.message}",
+            rule=None if cause.rule == "start-failed" else cause.rule,
             observed=self._status(),
             fix=f"{cause.fix}; its log: {self.log.path}",
         )
@@ -168,14 +168,25 @@ class Session:
 
     def _ended_after_ready(self, error: ServerDiedError) -> ServerDiedError:
         error.served_s = time.monotonic() - self._ready_at if self._ready_at else 0.0
-        error.last_words = telling_lines(list(self._telling))
+        error.last_words = telling_lines(self._last_telling())
         return error
 
-    def _check_progress(self, meter: ProcessMeter, loaded_bytes: int | None) -> None:
-        """Raises StartFailedError where the start has not moved for too long."""
-        now = time.monotonic()
-        self._progress.look(now, Signs(self._lines, loaded_bytes, meter.computed_s()))
-        stuck_s = self._progress.stuck_s(now)
+    def check_answers(self) -> None:
+        """Raises ServerDiedError where a server should answer and nothing has moved for long."""
+        stuck_s, _ = self._look()
+        if stuck_s is not None:
+            raise self.hung(stuck_s)
+
+    def _look(self) -> tuple[float | None, int | None]:
+        """For how long nothing has moved, when that is too long; and bytes loaded so far."""
+        now, family = time.monotonic(), Family(self.process.pid)
+        loaded_bytes = family.loaded_bytes()
+        self._progress.look(now, Signs(self._lines, loaded_bytes, family.computed_s()))
+        return self._progress.stuck_s(now), loaded_bytes
+
+    def _check_progress(self) -> int | None:
+        """Bytes loaded so far; raises StartFailedError where nothing has moved for too long."""
+        stuck_s, loaded_bytes = self._look()
         if stuck_s is not None:
             raise StartFailedError(
                 f"the server is not ready, and nothing has moved for {stuck_s:.0f} s",
@@ -183,6 +194,7 @@ class Session:
                 expected="lines in its log, bytes loaded, or an answer",
                 fix=f"see its log: {self.log.path}",
             )
+        return loaded_bytes
 
     def _check_identity(self, address: tuple[str, int]) -> None:
         """Is the server that answers ours, with our model? Its log says that ours listens, too;
@@ -212,12 +224,17 @@ class Session:
             observed=self._status(),
             fix=f"{cause.fix}; its log: {self.log.path}",
         )
-        error.out_of, error.last_words = cause.out_of, telling_lines(list(self._telling))
+        error.out_of, error.last_words = cause.out_of, telling_lines(self._last_telling())
         return error
 
     def _cause(self) -> Cause:
         kills = (cgroup.oom_kills() or 0) - self._oom_kills
-        return explain(self.process.returncode, list(self._telling), oom_kills=kills)
+        return explain(self.process.returncode, self._last_telling(), oom_kills=kills)
+
+    def _last_telling(self) -> list[str]:
+        """Of a server that served for days only what it said at its end may say why."""
+        since = 0.0 if self._ready_at is None else time.monotonic() - _LAST_S
+        return [line for at, line in list(self._telling) if at >= since]
 
     def _status(self) -> str | None:
         returncode = self.process.returncode
@@ -233,7 +250,7 @@ class Session:
             if LISTENING in line:
                 self._listening = True
             if is_telling(line):
-                self._telling.append(line)
+                self._telling.append((time.monotonic(), line))
             self._hand_on(line)
 
 

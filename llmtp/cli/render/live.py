@@ -102,9 +102,9 @@ class LiveView:
 
     def state(self, state: State) -> None:
         self._state = state
-        if state in (State.STARTING, State.RESTARTING):
+        if state in (State.STARTING, State.RESTARTING) and self._plan is not None:
             self._last = None
-            self._show(Text())
+            self._show(Group(Text(), _head(self._plan, state.value, self._url)))
         self._draw_again()
 
     def draining(self, requests: int, at_most_s: float) -> None:
@@ -158,13 +158,17 @@ def panel(
     if plan.mtp:
         rows.add_row("position", _positions(sample, plan.n_max, width - _LABEL - 1))
     rows.add_row("memory", _memory(plan, sample))
-    head = Text.assemble(
-        (f" {word} ", "black on green" if state is State.READY else "reverse"),
+    head = _head(plan, word, url, is_ready=state is State.READY)
+    head.append(f"  up {format_duration(uptime_s)}", "dim")
+    return Group(Text(), head, rows)
+
+
+def _head(plan: Plan, word: str, url: str, *, is_ready: bool = False) -> Text:
+    return Text.assemble(
+        (f" {word} ", "black on green" if is_ready else "reverse"),
         f" {plan.name}  ",
         (url, "underline"),
-        (f"  up {format_duration(uptime_s)}", "dim"),
     )
-    return Group(Text(), head, rows)
 
 
 def _model(plan: Plan) -> str:

@@ -1,0 +1,90 @@
+"""A process and all that came of it: what they compute, where they listen, and their end."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import sys
+from collections.abc import Callable
+
+import psutil
+
+_PR_SET_CHILD_SUBREAPER = 36
+_KILL_WAIT_S = 2.0
+
+
+class Family:
+    """A process and those that came of it, as they are now; no other process ever takes a place.
+
+    A started engine may be a script that starts the real one.
+    """
+
+    def __init__(self, pid: int) -> None:
+        self._members: list[psutil.Process] = []
+        with contextlib.suppress(psutil.Error):
+            first = psutil.Process(pid)
+            self._members = [first, *first.children(recursive=True)]
+
+    def computed_s(self) -> float | None:
+        """CPU time so far of those that are there; None where nobody tells."""
+
+        def of(process: psutil.Process) -> float:
+            times = process.cpu_times()
+            return float(times.user + times.system)
+
+        return self._sum(of)
+
+    def loaded_bytes(self) -> int | None:
+        """How much of their files they have in memory or have read, where told.
+
+        Mapped files count as resident shared pages, others as characters read (Linux).
+        """
+
+        def of(process: psutil.Process) -> float:
+            read = process.io_counters().read_chars if hasattr(process, "io_counters") else None
+            if read is None:
+                raise psutil.AccessDenied
+            return max(read, getattr(process.memory_info(), "shared", 0))
+
+        total = self._sum(of)
+        return None if total is None else int(total)
+
+    def _sum(self, of: Callable[[psutil.Process], float]) -> float | None:
+        told = []
+        for process in self._members:
+            with contextlib.suppress(psutil.Error):
+                told.append(of(process))
+        return sum(told) if told else None
+
+    def kill(self) -> None:
+        """End those that are left."""
+        for process in self._members:
+            with contextlib.suppress(psutil.Error):
+                process.kill()
+
+    def listens_at(self, host: str, port: int) -> bool | None:
+        """Does one of them listen at that IP address? None where nobody may look."""
+        try:
+            return any(
+                (connection.status, connection.laddr.port) == (psutil.CONN_LISTEN, port)
+                and connection.laddr.ip.removeprefix("::ffff:") in (host, "0.0.0.0", "::")  # noqa: S104 - compared, not bound
+                for process in self._members
+                for connection in process.net_connections("tcp")
+            )
+        except psutil.Error:
+            return None
+
+
+def adopt_orphans() -> None:
+    """Become the parent of all that came of us and loses its own (on Linux)."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+def kill_orphans(besides: int) -> None:
+    """End all children of ours but one: what left its group and lost its parent."""
+    for child in psutil.Process().children():
+        if child.pid != besides:
+            with contextlib.suppress(psutil.Error):
+                child.kill()
+                child.wait(_KILL_WAIT_S)
