@@ -66,6 +66,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def do_GET(self) -> None:
+        if "FAKE_ENGINE_ASKED" in os.environ:
+            with Path(os.environ["FAKE_ENGINE_ASKED"]).open("a") as asked:
+                asked.write(self.path + "\n")
         if self.path == "/slots" and MODE == "hangs":
             threading.Event().wait()
         if self.path == "/slots":
@@ -173,8 +176,8 @@ def main() -> int:
     if real and MODE == "exits-at-once":
         return 0
     if real and MODE == "floods":
-        for _ in range(50 * 25):
-            sys.stderr.write("0.00.001 I tokens and more tokens\n" * (FLOOD // 34 // 25))
+        for _ in range(50):
+            sys.stderr.write(f"0.00.001 I {'tokens ' * 27}\n" * (FLOOD // 200))
     if real and MODE == "writes-no-newline":
         for _ in range(50):
             sys.stderr.write("no newline " * (FLOOD // 11))

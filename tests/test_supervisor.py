@@ -27,8 +27,9 @@ from llmtp.server.log import RunLog
 from llmtp.server.process import TERM_WAIT_S
 from llmtp.server.pulse import HANG_S, STILL_S, STUCK_S, Progress, Pulse, Signs
 from llmtp.server.restarts import FIRST_WAIT_S, MOST_IN_A_ROW, STABLE_S, Restarts
+from llmtp.start import SAMPLE_EVERY_S
 
-LONG = {"prompt": "hello", "n_predict": 4000, "ignore_eos": True, "stream": True}
+LONG = {"prompt": "hello", "n_predict": 2000, "ignore_eos": True, "stream": True}
 
 
 def stream(url: str, body: dict[str, Any]) -> Iterator[bytes]:
@@ -110,11 +111,11 @@ def test_a_crash_loop_is_given_up(cli: Cli) -> None:
 
 
 def test_a_restart_leaks_nothing(cli: Cli) -> None:
-    """Descriptors and threads of llmtp, after one restart and after three."""
+    """Descriptors and threads of llmtp, after one restart and after two."""
     with cli.start("run", "demo", "--json") as running:
         llmtp = psutil.Process(running.process.pid)
         seen = []
-        for _ in range(4):
+        for _ in range(3):
             pid = running.wait_event("ready")["pid"]
             running.wait_event("sample")
             running.wait_event("sample")
@@ -122,7 +123,7 @@ def test_a_restart_leaks_nothing(cli: Cli) -> None:
             os.kill(pid, signal.SIGKILL)
         running.wait_event("ready")
         assert running.interrupt() == 130
-    assert seen[1] == seen[3], seen
+    assert seen[1] == seen[2], seen
 
 
 @contextlib.contextmanager
@@ -162,6 +163,26 @@ def test_a_second_interruption_does_not_wait_for_requests(cli: Cli) -> None:
             list(pieces)
 
 
+def test_watching_asks_at_most_twice_a_second(cli: Cli, tmp_path: Path) -> None:
+    """`/slots` at each sample, `/metrics` once at first and after requests; here one a sample."""
+    asked = tmp_path / "asked"
+    args = ("run", "demo", "--json", "--engine", fake_engine(tmp_path))
+    with cli.start(*args, env={"FAKE_ENGINE_ASKED": str(asked)}) as running:
+        url = running.wait_event("ready")["url"]
+        running.wait_event("sample")
+        asked.write_text("")
+        moments = []
+        for _ in range(4):
+            with contextlib.suppress(http.client.IncompleteRead):
+                list(stream(url, LONG))
+            moments.append(running.wait_event("sample")["at"])
+        paths = asked.read_text().split()
+        assert running.interrupt() == 130
+    assert all(after - before >= SAMPLE_EVERY_S for before, after in itertools.pairwise(moments))
+    assert 4 <= paths.count("/slots") <= len(paths) <= 2 * len(moments)
+
+
+@pytest.mark.timeout(240)
 def test_servers_that_do_nothing_are_ended(cli: Cli, tmp_path: Path) -> None:
     """Stopped by SIGSTOP; `/health` that lives on; never ready; never an answer. At once, because
     each takes as long as llmtp is patient."""
