@@ -10,10 +10,23 @@ from __future__ import annotations
 
 import contextlib
 import signal
+import time
 from collections.abc import Iterator
 from types import FrameType
 
-_CAUGHT = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
+#: All whose default is to end us at once, and with us nobody who stops what we started.
+_CAUGHT = (
+    signal.SIGINT,
+    signal.SIGTERM,
+    signal.SIGHUP,
+    signal.SIGQUIT,
+    signal.SIGUSR1,
+    signal.SIGUSR2,
+    signal.SIGALRM,
+    signal.SIGXCPU,
+)
+#: `timeout`, and shells, signal a program and then its group: that is one wish, not two.
+_ONE_WISH_S = 0.5
 
 
 class Interrupted(BaseException):
@@ -33,6 +46,7 @@ class _State:
     holding = False
     first: int | None = None
     count = 0
+    last_at = 0.0
 
 
 def install() -> None:
@@ -46,7 +60,7 @@ def install() -> None:
 
 
 def count() -> int:
-    """How many have come."""
+    """How many have come; two within half a second are one."""
     return _State.count
 
 
@@ -70,7 +84,10 @@ def hold() -> Iterator[None]:
 
 
 def _caught(signum: int, _frame: FrameType | None) -> None:
-    _State.count += 1
+    now = time.monotonic()
+    if _State.first is None or now - _State.last_at >= _ONE_WISH_S:
+        _State.count += 1
+        _State.last_at = now
     if _State.first is None:
         _State.first = signum
         if not _State.holding:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, TypeVar
 from llmtp import signals, spill, story
 from llmtp.chain import Prepared, has_smaller
 from llmtp.errors import (
+    EngineEndedError,
     EngineUnreachableError,
     Finding,
     LlmtpError,
@@ -37,7 +38,6 @@ from llmtp.server.log import RunLog
 from llmtp.server.proof import Proof
 from llmtp.server.pulse import Pulse
 from llmtp.server.session import Session
-from llmtp.signals import Interrupted
 from llmtp.story import View
 from llmtp.text import clean
 
@@ -70,7 +70,7 @@ class Running:
         self.session = session
         self._tally = tally
         self._cards = cards
-        self._meter = ProcessMeter(session.process.pid)
+        self._meter = ProcessMeter(Family(session.process.pid).largest(session.process.pid))
 
     def watch(self, view: View) -> None:
         """Show samples until the server dies or hangs, which raises, or somebody interrupts."""
@@ -79,15 +79,18 @@ class Running:
             while True:
                 if (error := self.session.log.take_error()) is not None:
                     view.finding(_log_lost(self.session.log, error))
+                asked_at = time.monotonic()
                 sample = sampler.sample()
                 view.sample(sample, self.session.uptime_s)
-                hung_s = self._feel(pulse, sampler, bool(sample.busy_slots))
+                hung_s = self._feel(pulse, sampler, asked_at, bool(sample.busy_slots))
                 if self.session.wait_ended(SAMPLE_EVERY_S):
                     raise self.session.died()
                 if hung_s is not None:
                     raise self.session.hung(hung_s)
-        except Interrupted:
-            self._drain(view)
+        except EngineEndedError:
+            raise
+        except BaseException:
+            self._drain(view)  # who interrupts, or does not read any more, ends no request
             raise
 
     def answer(self, prompt: str, on_text: Callable[[str], None]) -> Answer:
@@ -103,13 +106,17 @@ class Running:
                 fix=f"see its log: {self.session.log.path}",
             ) from error
 
-    def _feel(self, pulse: Pulse, sampler: Sampler, working: bool) -> float | None:
-        now = time.monotonic()
+    def _feel(self, pulse: Pulse, sampler: Sampler, asked_at: float, working: bool) -> float | None:
         if sampler.answered:
             pulse.answered(working=working)
         else:
             computed_s = Family(self.session.process.pid).computed_s()
-            pulse.silent(now, working=bool(self._tally.now.working), computed_s=computed_s)
+            pulse.silent(
+                asked_at,
+                time.monotonic(),
+                working=bool(self._tally.now.working),
+                computed_s=computed_s,
+            )
         return pulse.hung_s()
 
     def _drain(self, view: View) -> None:
@@ -193,7 +200,7 @@ def _log_lost(log: RunLog, error: OSError) -> Finding:
         "log-lost",
         "warning",
         f"lines of the server's log are lost: {log.path} cannot be written: {error.strerror}",
-        fix="make room on its disk; the server goes on",
+        fix=f"see to {log.path.parent}, and to room on its disk; the server goes on",
     )
 
 

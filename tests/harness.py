@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import queue
 import signal
 import subprocess
@@ -67,6 +68,11 @@ class Running:
     def interrupt(self, signum: int = signal.SIGINT) -> int:
         self.process.send_signal(signum)
         return self.process.wait(WAIT_S)
+
+    def leave(self) -> None:
+        """Read no further, and close the pipe, as a reader does that has enough."""
+        assert self.process.stdout is not None
+        os.dup2(os.open(os.devnull, os.O_RDONLY), self.process.stdout.fileno())
 
     def rest(self) -> list[str]:
         """All lines, once the output has ended."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import resource
 import shutil
 import signal
@@ -15,7 +16,7 @@ from pathlib import Path
 import pytest
 from builders import make_pair
 from edit import STRING, edit
-from harness import WAIT_S, Cli
+from harness import WAIT_S, Cli, chat
 from make_demo_pair import DEMO, Shape
 from oom_logs import LOGS
 
@@ -267,6 +268,8 @@ def test_an_unknown_end_shows_the_telling_lines_and_no_backtrace() -> None:
         (-signal.SIGABRT, "start-failed", "it ended by SIGABRT"),
         (0, "start-failed", "it ended with code 0"),
         (None, "start-failed", "it does not answer"),
+        (-40, "start-failed", "it ended by signal 40"),
+        (137, "killed", "killed (SIGKILL)"),
     ],
 )
 def test_an_end_without_words(returncode: int | None, rule: str, said: str) -> None:
@@ -275,11 +278,14 @@ def test_an_end_without_words(returncode: int | None, rule: str, said: str) -> N
     assert (cause.rule, said in cause.message) == (rule, True), cause
 
 
-def test_a_healthy_start_tells_nothing(cli: Cli) -> None:
-    """Words such as `unknown` or `error` stand in every log."""
+def test_a_healthy_server_tells_nothing(cli: Cli) -> None:
+    """Words such as `unknown` or `invalidated` stand in every log."""
     with cli.start("run", "demo", "--json") as running:
         log = Path(running.wait_event("starting")["log"])
         running.wait_event("mtp")
+        url = next(json.loads(line)["url"] for line in running.seen if '"ready"' in line)
+        for text in ("hello", "hello again", "what?"):
+            chat(url, text)
         assert running.interrupt() == 130
     lines = log.read_text(encoding="utf-8").splitlines()
     assert len(lines) > 100

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import http.client
 import http.server
 import itertools
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -127,7 +129,9 @@ def test_a_restart_leaks_nothing(cli: Cli) -> None:
 
 
 @contextlib.contextmanager
-def interrupted_in_a_request(cli: Cli) -> Iterator[tuple[Running, int, Iterator[bytes]]]:
+def interrupted_in_a_request(
+    cli: Cli, signals: int = 1
+) -> Iterator[tuple[Running, int, Iterator[bytes]]]:
     """A server that is to stop while it, itself stopped, has begun to answer a request."""
     with cli.start("run", "demo", "--no-live") as running:
         url = running.wait_line(lambda line: line.startswith("ready in")).split()[5]
@@ -139,7 +143,8 @@ def interrupted_in_a_request(cli: Cli) -> Iterator[tuple[Running, int, Iterator[
         begun = "processing task"  # of the proof, and of this request
         wait_until(lambda: log.read_text(encoding="utf-8").count(begun) == 2)
         server.suspend()
-        running.process.send_signal(signal.SIGTERM)
+        for signum in (signal.SIGTERM, signal.SIGHUP)[:signals]:
+            running.process.send_signal(signum)
         running.wait_line(lambda line: line.startswith("stopping once 1 request ended, in 30 s"))
         yield running, server.pid, pieces
 
@@ -156,6 +161,8 @@ def test_a_request_may_finish_before_the_server_is_stopped(cli: Cli) -> None:
 
 def test_a_second_interruption_does_not_wait_for_requests(cli: Cli) -> None:
     with interrupted_in_a_request(cli) as (running, pid, pieces):
+        waits = time.monotonic() + 0.6  # two at once are one
+        wait_until(lambda: time.monotonic() > waits)
         running.process.send_signal(signal.SIGTERM)
         assert running.process.wait(TERM_WAIT_S - 1) == 143
         assert not alive(pid)
@@ -219,19 +226,20 @@ def test_a_server_that_works_is_not_taken_for_one_that_hangs() -> None:
         pulse = Pulse()
         pulse.answered(working=not by_log)
         for second in range(200):
-            pulse.silent(second, working=by_log, computed_s=float(second))
+            pulse.silent(second - 1, second, working=by_log, computed_s=float(second))
             assert pulse.hung_s() is None
         for second in range(200, 200 + int(HANG_S)):
             assert pulse.hung_s() is None
-            pulse.silent(second, working=by_log, computed_s=199.0)
+            pulse.silent(second - 1, second, working=by_log, computed_s=199.0)
         assert pulse.hung_s() == HANG_S
 
 
 def test_an_idle_server_hangs_though_it_spins() -> None:
     pulse = Pulse()
     pulse.answered(working=False)
-    for second in range(int(HANG_S) + 1):
-        pulse.silent(second, working=False, computed_s=float(second))
+    for second in range(int(HANG_S)):
+        assert pulse.hung_s() is None
+        pulse.silent(second, second + 1, working=False, computed_s=float(second))
     assert pulse.hung_s() == HANG_S
     pulse.answered(working=False)
     assert pulse.hung_s() is None
@@ -241,7 +249,7 @@ def test_who_was_stopped_himself_does_not_call_it_a_hang() -> None:
     """Ctrl-Z for an hour between two looks that were not answered."""
     pulse = Pulse()
     for moment in (0.0, 3600.0, 3604.0):
-        pulse.silent(moment, working=False, computed_s=1.0)
+        pulse.silent(moment - 3, moment, working=False, computed_s=1.0)
     assert pulse.hung_s() is None
 
 
@@ -507,3 +515,124 @@ def test_cycles_of_start_and_stop_leak_nothing(cli: Cli, soak: bool) -> None:
     assert len(list(logs.iterdir())) == min(cycles, 20)
     left = [p.parent.name for p in cli.home.rglob("*") if p.is_file() and logs not in p.parents]
     assert left == ["uses"], "what was used when, one file a model"
+
+
+def server_of(llmtp: int) -> psutil.Process | None:
+    """The one server that it runs now."""
+    children = [child for child in psutil.Process(llmtp).children() if alive(child.pid)]
+    return children[0] if len(children) == 1 else None
+
+
+def wait_served(llmtp: int, besides: int) -> psutil.Process:
+    """Another server than that one, once it listens."""
+    found: list[psutil.Process] = []
+
+    def listens() -> bool:
+        server = server_of(llmtp)
+        if server is None or server.pid == besides:
+            return False
+        with contextlib.suppress(psutil.Error):
+            sockets = server.net_connections("tcp")
+            if any(one.status == psutil.CONN_LISTEN for one in sockets):
+                found.append(server)
+        return bool(found)
+
+    wait_until(listens)
+    return found[0]
+
+
+def test_who_does_not_read_stdout_keeps_no_server_down(cli: Cli) -> None:
+    """As a pager or a log shipper that hangs; nor does it delay the end. The pipe is smaller than
+    what is told before the server is ready."""
+    cli("plan", "demo")  # an engine that is new is tried first
+    reader, writer = os.pipe()
+    fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, 4096)
+    process = subprocess.Popen(
+        [str(cli.program), "run", "demo", "--json"], env=cli.env, stdin=subprocess.DEVNULL,
+        stdout=writer, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    os.close(writer)
+    try:
+        first = wait_served(process.pid, 0)
+        first.kill()
+        second = wait_served(process.pid, first.pid)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(20) == 143
+        assert not alive(second.pid)
+    finally:
+        process.kill()
+        process.wait()
+        os.close(reader)
+
+
+def test_stdout_on_a_full_disk_keeps_no_server_down(cli: Cli) -> None:
+    program, cli.program = cli.program, Path("/bin/sh")
+    with cli.start("-c", f'exec 3>&1; exec "{program}" run demo --json 2>&3 >/dev/full') as running:
+        running.wait_line(lambda line: line == (
+            "warning: stdout cannot be written: No space left on device; the server goes on"
+        ))  # fmt: skip
+        server = server_of(running.process.pid)
+        assert server is not None
+        server.kill()
+        wait_served(running.process.pid, server.pid)
+        assert running.interrupt(signal.SIGTERM) == 143
+
+
+def test_a_reader_that_goes_away_ends_no_request(cli: Cli) -> None:
+    with cli.start("run", "demo", "--json") as running:
+        url = running.wait_event("ready")["url"]
+        running.wait_event("sample")
+        server = server_of(running.process.pid)
+        assert server is not None
+        pieces = stream(url, LONG)
+        next(pieces)
+        (log,) = (cli.home / ".local/state/llmtp/logs").iterdir()
+        wait_until(lambda: log.read_text(encoding="utf-8").count("processing task") == 2)
+        server.suspend()
+        running.leave()
+        waits = time.monotonic() + 3 * SAMPLE_EVERY_S
+        wait_until(lambda: time.monotonic() > waits)
+        assert running.process.poll() is None
+        server.resume()
+        assert b'"stop_type":"limit"' in b"".join(pieces)
+        assert running.process.wait(60) == 0
+
+
+def test_two_signals_at_once_are_one_wish(cli: Cli) -> None:
+    """As `timeout` sends them, and a shell when its terminal closes."""
+    with interrupted_in_a_request(cli, signals=2) as (running, pid, pieces):
+        os.kill(pid, signal.SIGCONT)
+        assert b'"stop_type":"limit"' in b"".join(pieces)
+        assert running.process.wait(60) == 143
+
+
+@pytest.mark.parametrize("signum", [signal.SIGUSR1, signal.SIGALRM, signal.SIGXCPU])
+def test_other_signals_leave_no_server(cli: Cli, signum: int) -> None:
+    with cli.start("run", "demo", "--json") as running:
+        pid = running.wait_event("ready")["pid"]
+        running.wait_event("sample")
+        assert running.interrupt(signum) == 143
+        assert not alive(pid)
+
+
+def test_who_has_the_port_is_named(cli: Cli) -> None:
+    """As a server does that an llmtp which was killed has left."""
+    with cli.start("run", "demo", "--json") as running:
+        ready = running.wait_event("ready")
+        result = cli("run", "demo", "--ask", "x", "--port", str(ready["port"]))
+        taken = f"taken by llama-server, process {ready['pid']}"
+        assert_one_clear_line(result, 2, taken, f"kill {ready['pid']}")
+        running.wait_event("sample")
+        assert running.interrupt() == 130
+
+
+def test_a_log_that_somebody_removed_is_made_anew(cli: Cli) -> None:
+    with cli.start("run", "demo", "--json") as running:
+        log = Path(running.wait_event("starting")["log"])
+        pid = running.wait_event("ready")["pid"]
+        running.wait_event("mtp")
+        shutil.rmtree(log.parent)
+        os.kill(pid, signal.SIGKILL)
+        running.wait_event("mtp")
+        assert "listening on http" in log.read_text(encoding="utf-8")
+        assert running.interrupt() == 130

@@ -71,6 +71,7 @@ def run(argv: Sequence[str]) -> int:
         code = _fail(out, error.findings, error.exit_code)
     except Exception as error:  # noqa: BLE001 - the boundary: a bug is told and kept, not hidden
         code = _fail(out, [_bug(error)], ExitCode.BUG)
+    out.finish()
     return code
 
 

@@ -8,7 +8,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO, cast
 
 from llmtp import signals
 from llmtp.errors import ExitCode, Finding, UsageError
@@ -16,7 +16,10 @@ from llmtp.errors import ExitCode, Finding, UsageError
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from llmtp.cli.patient import PatientStream
+
 SCHEMA = 1
+_FINISH_S = 2.0
 _COLOURS = {"error": "31", "warning": "33", "info": "36", "ok": "32"}
 
 
@@ -41,6 +44,39 @@ class Out:
         self.as_json = as_json
         self.lines = lines and as_json
         self.verbose = verbose
+        self._patient: PatientStream | None = None
+        self._stdout_is_told = False
+
+    @property
+    def stdout(self) -> TextIO:
+        return cast(TextIO, self._patient) if self._patient else sys.stdout
+
+    @property
+    def is_behind(self) -> bool:
+        """Does somebody who should read stdout not do it? Only known of one that is patient."""
+        if self._patient is None:
+            return False
+        with _writing():
+            return self._patient.is_behind
+
+    def be_patient(self) -> None:
+        """From now on nothing waits for who reads stdout: a server has to be kept up."""
+        from llmtp.cli.patient import PatientStream
+
+        self._patient = PatientStream(sys.stdout)
+
+    def finish(self) -> None:
+        """Give a reader that is behind a moment for the end."""
+        if self._patient is not None:
+            with contextlib.suppress(ReaderGoneError), _writing():
+                self._patient.finish(_FINISH_S)
+
+    def take_stdout_error(self) -> OSError | None:
+        """Why stdout takes nothing, once."""
+        if self._patient is None or self._patient.error is None or self._stdout_is_told:
+            return None
+        self._stdout_is_told = True
+        return self._patient.error
 
     def result(
         self,
@@ -119,8 +155,8 @@ class Out:
     def data(self, text: str) -> None:
         """Text on stdout, at once."""
         with _writing():
-            sys.stdout.write(text)
-            sys.stdout.flush()
+            self.stdout.write(text)
+            self.stdout.flush()
 
     def say(self, text: str) -> None:
         """Words for a person; nobody parses them."""

@@ -83,6 +83,8 @@ def command(
     asked = files_asked(model, draft, quant, mmproj, offline)
     wanted = wishes.plan_wishes(ctx_size, n_max, asked.draft, kv_type, parallel, margin, strict)
     serving = wishes.serving(host, port, api_key_file, make_key, temp)
+    if prompt is None and not dry_run:
+        out.be_patient()
     view = views.choose(out, live=not no_live and sys.stdout.isatty(), once=ask is not None)
     if dry_run:
         once.show_command(out, chain.prepare(asked, wanted, serving, engine, extra or ()))

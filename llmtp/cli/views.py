@@ -63,6 +63,16 @@ def for_download(out: Out) -> RunView:
     return PlainView(out, out.say)
 
 
+def tell_lost_stdout(out: Out) -> None:
+    """Once, on stderr, also for JSON: there is no other place for it."""
+    if (error := out.take_stdout_error()) is not None:
+        with contextlib.suppress(OSError):
+            sys.stderr.write(
+                f"warning: stdout cannot be written: {error.strerror}; the server goes on\n"
+            )
+            sys.stderr.flush()
+
+
 class QuietView:
     """Findings, and nothing else: the answer is what was asked for."""
 
@@ -169,6 +179,9 @@ class JsonView(QuietView):
             self._out.line({"event": event.name, "at": time.time(), **event.fields})
 
     def sample(self, sample: Sample, uptime_s: float) -> None:
+        tell_lost_stdout(self._out)
+        if self._out.is_behind:
+            return
         self.event(Event("sample", {"uptime_s": round(uptime_s, 3), **sample.to_dict()}))
 
 
@@ -210,6 +223,9 @@ class PlainView(QuietView):
         self._line(draining_line(requests, at_most_s))
 
     def sample(self, sample: Sample, uptime_s: float) -> None:
+        tell_lost_stdout(self._out)
+        if self._out.is_behind:
+            return
         text = sample_line(sample, self._context)
         now = time.monotonic()
         if text != self._shown and now - self._shown_at >= _PLAIN_EVERY_S:

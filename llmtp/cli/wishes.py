@@ -65,6 +65,17 @@ def imagined_cards(vram: str | None, backend: str | None) -> list[Device] | None
     return cards
 
 
+def _port_taken(host: str, port: int) -> UsageError:
+    from llmtp.machine.family import listener
+
+    who, fix = listener(port), "leave out --port for a free one, or use another"
+    by = "is taken, or not ours to open"
+    if who is not None:
+        by = f"is taken by {clean(who[1], 40)}, process {who[0]}"
+        fix = f"{fix}; or end that process: kill {who[0]}"
+    return UsageError(f"port {port} on {clean(host, 60)} {by}", rule="port-taken", fix=fix)
+
+
 def serving(
     host: str, port: int | None, api_key_file: Path | None, make_key: bool, temp: float | None
 ) -> Serving:
@@ -78,11 +89,7 @@ def serving(
     if file is not None:
         access.read_key(file)
     if port is not None and not is_free(host, port):
-        raise UsageError(
-            f"port {port} on {clean(host, 60)} is taken, or not ours to open",
-            rule="port-taken",
-            fix="leave out --port for a free one, or use another",
-        )
+        raise _port_taken(host, port)
     try:
         chosen = port or free_port(host)
     except OSError as error:

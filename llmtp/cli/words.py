@@ -111,7 +111,7 @@ def describe(event: Event, *, verbose: bool = False) -> str | None:
             return f"{fields['reason']}; taking {fields['port']}"
         case "restarting" if fields["wait_s"]:
             return f"{fields['reason']}; starting again in {fields['wait_s']:.1f} s"
-        case "stopped":
+        case "stopped" if fields["reason"] == "asked":
             return f"stopped after {format_duration(fields['uptime_s'])}"
     return None
 

@@ -56,6 +56,14 @@ class Family:
                 told.append(of(process))
         return sum(told) if told else None
 
+    def largest(self, otherwise: int) -> int:
+        """The one with the most memory, which is the engine where a script started it."""
+        sizes = []
+        for process in self._members:
+            with contextlib.suppress(psutil.Error):
+                sizes.append((process.memory_info().rss, process.pid))
+        return max(sizes)[1] if sizes else otherwise
+
     def kill(self) -> None:
         """End those that are left."""
         for process in self._members:
@@ -73,6 +81,16 @@ class Family:
             )
         except psutil.Error:
             return None
+
+
+def listener(port: int) -> tuple[int, str] | None:
+    """Who listens at a port: number and name of the process, where we may know."""
+    with contextlib.suppress(psutil.Error):
+        for connection in psutil.net_connections("tcp"):
+            at = connection.laddr.port if connection.laddr else None
+            if (connection.status, at) == (psutil.CONN_LISTEN, port) and connection.pid:
+                return connection.pid, psutil.Process(connection.pid).name()
+    return None
 
 
 def adopt_orphans() -> None:

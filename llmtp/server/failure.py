@@ -23,12 +23,14 @@ _TELLING_WORDS = (
     "terminate called", "what():", "unavailable",
 )  # fmt: skip
 _ERROR_LEVEL = re.compile(r"[\d.]+ E ")
+_QUIET_LEVEL = re.compile(r"[\d.]+ [ID] ")
 #: As glibc and gdb write it.
 _BACKTRACE = re.compile(
     r"#\d+ |\S*\.so[.\d]*\(|\S+\(\+?0x|\[New LWP|\[Thread|\[Inferior|Using host lib"
     r"|\d+\s+(?:\.\./|in \.\./)|\S+\(\w+\+0x"
 )
 _SHOWN_LINES = 3
+_SHELL = 128
 
 _OUT_OF_MEMORY = re.compile(
     r"out of memory|OutOfDeviceMemory|OutOfHostMemory|(?:failed|unable) to allocate"
@@ -67,6 +69,8 @@ def is_telling(line: str) -> bool:
     """Is this a line that may say why?"""
     if _NORMAL in line or any(words in line for words in _HARMLESS) or _BACKTRACE.match(line):
         return False
+    if _QUIET_LEVEL.match(line):
+        return False
     lower = line.lower()
     return any(word in lower for word in _TELLING_WORDS) or bool(_ERROR_LEVEL.match(line))
 
@@ -77,6 +81,8 @@ def explain(returncode: int | None, lines: Sequence[str], *, oom_kills: int = 0)
     `oom_kills` is how many processes of its group the system killed meanwhile for lack of memory.
     """
     telling = [line for line in lines if is_telling(line)]
+    if returncode is not None and returncode > _SHELL:
+        returncode = _SHELL - returncode  # as a shell says it that started the engine
     out_of_memory = _out_of_memory(telling)
     if out_of_memory is not None:
         return out_of_memory
@@ -132,4 +138,5 @@ def _ended(returncode: int | None) -> str:
     if returncode < 0:
         known = {each.value: each.name for each in signal.Signals}
         return f"it ended by {known.get(-returncode, f'signal {-returncode}')}"
-    return f"it ended with code {returncode}"
+    as_told = ", as it does when it is told to end" if returncode == 0 else ""
+    return f"it ended with code {returncode}{as_told}"

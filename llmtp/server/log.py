@@ -48,6 +48,13 @@ class RunLog:
         self._is_told = True
         return self._error
 
+    def begin(self) -> None:
+        """Another start: a file that somebody has removed is made anew."""
+        with self._lock, contextlib.suppress(OSError):
+            if self._file is not None and os.fstat(self._file.fileno()).st_nlink == 0:
+                paths.private_dir(self.path.parent)
+                self._close_file()
+
     def write(self, lines: bytes) -> None:
         """Some lines, at once. What a full disk does not take is lost; later lines are tried."""
         with self._lock:

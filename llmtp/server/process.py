@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import signal
 import subprocess
@@ -22,6 +23,7 @@ _KILL_WAIT_S = 30.0
 _STOP_POLL_S = 0.1
 _DRAIN_WAIT_S = 2.0
 _MOST_LINE_BYTES = 8192
+_PIPE_BYTES = 1 << 20
 
 
 class ServerProcess:
@@ -48,9 +50,11 @@ class ServerProcess:
             )
         except OSError as error:
             raise StartFailedError(
-                f"{command.argv[0]} cannot be started: {error.strerror}"
+                f"{command.argv[0]} cannot be started: {error.strerror}",
+                fix="reinstall it, or name another llama-server with --engine",
             ) from error
         self._output = cast(IO[bytes], self._child.stdout)
+        _widen(self._output)
         self._ended = threading.Event()
         self._end = threading.Thread(target=self._reap, name="engine-end", daemon=True)
         self._drain = threading.Thread(target=self._read_output, name="engine-output", daemon=True)
@@ -76,13 +80,14 @@ class ServerProcess:
         self._end_rest()
         return True
 
-    def stop(self) -> None:
+    def stop(self, *, hangs: bool = False) -> None:
         """TERM the group, wait, KILL it and what left it, wait for their output; idempotent.
 
-        The second signal to ourselves, before or while it waits, skips to KILL.
+        The second signal to ourselves, before or while it waits, skips to KILL, and so does
+        `hangs`.
         """
         with signals.hold():
-            deadline = time.monotonic() + TERM_WAIT_S
+            deadline = time.monotonic() + (0 if hangs else TERM_WAIT_S)
             family = None if self._ended.is_set() else Family(self.pid)
             self._signal_group(signal.SIGTERM)
             while time.monotonic() < deadline and signals.count() < 2:
@@ -125,3 +130,10 @@ class ServerProcess:
                     self._on_lines(lines)
         if rest:
             self._on_lines([rest])
+
+
+def _widen(pipe: IO[bytes]) -> None:
+    """So that the engine does not wait for us at once when we are stopped (on Linux)."""
+    if hasattr(fcntl, "F_SETPIPE_SZ"):
+        with contextlib.suppress(OSError):
+            fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)

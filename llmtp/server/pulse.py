@@ -33,18 +33,20 @@ class Pulse:
         self._is_silent = False
         self._was_working = working
 
-    def silent(self, now: float, *, working: bool, computed_s: float | None) -> None:
-        """It was asked before `now` and did not answer.
+    def silent(
+        self, asked_at: float, now: float, *, working: bool, computed_s: float | None
+    ) -> None:
+        """It was asked then, and did not answer until `now`.
 
         `working` says that its log has told of a request since, `computed_s` is its CPU time so
         far (None: not told).
         """
-        gap = min(now - self._last, GAP_S)
+        gap = min(now - (self._last if self._is_silent else asked_at), GAP_S)
         self._last = now
         self._was_working = self._was_working or working
         if not self._is_silent:
             self._is_silent = True
-            self._silent_s = self._still_s = 0.0
+            self._silent_s, self._still_s = gap, 0.0
         else:
             self._silent_s += gap
             self._still_s = self._still_s + gap if computed_s == self._computed_s else 0.0

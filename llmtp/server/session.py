@@ -62,10 +62,12 @@ class Session:
         self._oom_kills = 0
         self._started_at = time.monotonic()
         self._ready_at: float | None = None
+        self._hangs = False
         self._progress = Progress(self._started_at)
 
     def __enter__(self) -> Session:
         self._oom_kills = cgroup.oom_kills() or 0
+        self.log.begin()
         try:
             with signals.hold():
                 self._process = ServerProcess(self._command, self._on_lines)
@@ -81,7 +83,7 @@ class Session:
 
     def __exit__(self, *_: object) -> None:
         try:
-            self.process.stop()
+            self.process.stop(hangs=self._hangs)
         finally:
             if self._client is not None:
                 self._client.close()
@@ -158,9 +160,10 @@ class Session:
         return self._ended_after_ready(error)
 
     def hung(self, silent_s: float) -> ServerDiedError:
-        """That the server lives and does nothing."""
+        """That the server lives and does not answer."""
+        self._hangs = True
         error = ServerDiedError(
-            f"the server hangs: no answer for {silent_s:.0f} s, and it computes nothing",
+            f"the server hangs: no answer for {silent_s:.0f} s",
             rule="server-hung",
             fix=f"see its log: {self.log.path}",
         )
@@ -218,8 +221,9 @@ class Session:
 
     def _start_failed(self) -> StartFailedError:
         cause = self._cause()
+        what = "did not start" if self._ready_at is None else "died during its first request"
         error = StartFailedError(
-            f"the server did not start: {cause.message}",
+            f"the server {what}: {cause.message}",
             rule=cause.rule,
             observed=self._status(),
             fix=f"{cause.fix}; its log: {self.log.path}",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -39,7 +38,7 @@ class LiveView:
 
     def __init__(self, out: Out, stream: TextIO | None = None) -> None:
         self._out = out
-        self._console = console(stream or sys.stdout)
+        self._console = console(stream or out.stdout)
         self._live = Live(console=self._console, auto_refresh=False, transient=True)
         self._plan: Plan | None = None
         self._url = ""
@@ -117,7 +116,7 @@ class LiveView:
             self._draw(*self._last)
 
     def _draw(self, sample: Sample, uptime_s: float) -> None:
-        if self._plan is None:
+        if self._plan is None or self._out.is_behind:
             return
         width = self._console.width
         self._show(panel(self._plan, sample, self._state, self._url, uptime_s, width))
