@@ -541,21 +541,32 @@ def wait_served(llmtp: int, besides: int) -> psutil.Process:
     return found[0]
 
 
-def test_who_does_not_read_stdout_keeps_no_server_down(cli: Cli) -> None:
+def test_who_does_not_read_stdout_keeps_no_server_down(cli: Cli, tmp_path: Path) -> None:
     """As a pager or a log shipper that hangs; nor does it delay the end. The pipe is smaller than
     what is told before the server is ready."""
-    cli("plan", "demo")  # an engine that is new is tried first
+    engine, asked = fake_engine(tmp_path), tmp_path / "asked"
+    cli("plan", "demo", "--engine", engine)  # an engine that is new is tried first
     reader, writer = os.pipe()
     fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, 4096)
     process = subprocess.Popen(
-        [str(cli.program), "run", "demo", "--json"], env=cli.env, stdin=subprocess.DEVNULL,
-        stdout=writer, stderr=subprocess.DEVNULL,
+        [str(cli.program), "run", "demo", "--json", "--engine", str(engine)],
+        env=cli.env | {"FAKE_ENGINE_ASKED": str(asked)},
+        stdin=subprocess.DEVNULL, stdout=writer, stderr=subprocess.DEVNULL,
     )  # fmt: skip
     os.close(writer)
+
+    def watched() -> psutil.Process:
+        wait_until(lambda: asked.exists() and "/slots" in asked.read_text())
+        server = server_of(process.pid)
+        assert server is not None
+        return server
+
     try:
-        first = wait_served(process.pid, 0)
+        first = watched()
+        asked.unlink()
         first.kill()
-        second = wait_served(process.pid, first.pid)
+        second = watched()
+        assert second.pid != first.pid
         process.send_signal(signal.SIGTERM)
         assert process.wait(20) == 143
         assert not alive(second.pid)
