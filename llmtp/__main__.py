@@ -15,13 +15,16 @@ def main() -> None:
         sys.exit(9)
     from llmtp import signals
 
+    argv = sys.argv[1:]
     try:
         signals.install()
         from llmtp.cli.app import run
 
-        code = run(sys.argv[1:])
+        code = run(argv)
     except signals.Interrupted as interrupted:
-        code = interrupted.exit_code
+        from llmtp.cli.app import end_early
+
+        code = end_early(argv, interrupted)
     sys.exit(code)
 
 

@@ -130,6 +130,8 @@ def test_a_signal_at_any_moment_leaves_nothing(cli: Cli, soak: bool, dice: rando
                 pytest.fail(f"{signum!r} was lost after: {running.seen}")
             said = running.rest()
         assert not any("unclosed <socket" in line for line in said), said
+        if code in (130, 143):
+            assert json.loads(said[-1])["exit_code"] == code, said
         # Before llmtp listens to signals there is nothing to clean up: the default ending is right,
         # which is 1 where Python itself was still starting.
         is_python = code == 1 and signum == signal.SIGINT and "KeyboardInterrupt" in said

@@ -64,14 +64,25 @@ def run(argv: Sequence[str]) -> int:
     except ReaderGoneError:
         return ExitCode.OK
     except Interrupted as interrupted:
-        code = ExitCode(interrupted.exit_code)
-        if out.as_json:
-            code = _fail(out, [Finding("stopped", "error", code.name.lower())], code)
+        code = _end(out, interrupted)
     except LlmtpError as error:
         code = _fail(out, error.findings, error.exit_code)
     except Exception as error:  # noqa: BLE001 - the boundary: a bug is told and kept, not hidden
         code = _fail(out, [_bug(error)], ExitCode.BUG)
     out.finish()
+    return code
+
+
+def end_early(argv: Sequence[str], interrupted: Interrupted) -> int:
+    """The end of a command line that was interrupted before it ran."""
+    _open_streams()
+    return _end(_env_for(argv).out, interrupted)
+
+
+def _end(out: Out, interrupted: Interrupted) -> ExitCode:
+    code = ExitCode(interrupted.exit_code)
+    if out.as_json:
+        _fail(out, [Finding("stopped", "error", code.name.lower())], code)
     return code
 
 
