@@ -56,6 +56,7 @@ class ServerProcess:
         self._output = cast(IO[bytes], self._child.stdout)
         _widen(self._output)
         self._ended = threading.Event()
+        self._is_over = False
         self._end = threading.Thread(target=self._reap, name="engine-end", daemon=True)
         self._drain = threading.Thread(target=self._read_output, name="engine-output", daemon=True)
         try:
@@ -104,16 +105,19 @@ class ServerProcess:
         self._drain.join(_DRAIN_WAIT_S)
 
     def _signal_group(self, signum: int) -> None:
-        """Never once the process has been reaped: then its number may be somebody else's."""
-        if not self._ended.is_set():
+        """Never once the process is reaped: then its number may be somebody else's."""
+        if not self._is_over:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(self.pid, signum)
 
     def _reap(self) -> None:
-        """Once it has ended, end its group before its number is free again."""
-        if hasattr(os, "waitid"):  # on macOS since Python 3.13
+        """Once it has ended, end its group, where possible before its number is free again."""
+        if hasattr(os, "waitid"):
             os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOWAIT)
+        else:  # macOS before Python 3.13
+            self._child.wait()
         self._signal_group(signal.SIGKILL)
+        self._is_over = True
         self._child.wait()
         self._ended.set()
 
