@@ -100,7 +100,10 @@ def adopt_orphans() -> None:
 
 
 def kill_orphans(besides: int) -> None:
-    """End all children of ours but one: what left its group and lost its parent."""
+    """End all children of ours but the engine: what left its group and lost its parent.
+
+    There is one engine at a time, and whoever starts another child waits for it.
+    """
     for child in psutil.Process().children():
         if child.pid != besides:
             with contextlib.suppress(psutil.Error):
