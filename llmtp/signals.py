@@ -73,13 +73,13 @@ def check() -> None:
 @contextlib.contextmanager
 def hold() -> Iterator[None]:
     """Let the block finish before an interruption is raised."""
-    before = _State.first
+    first, holding = _State.first, _State.holding
     _State.holding = True
     try:
         yield
     finally:
-        _State.holding = False
-    if before is None:
+        _State.holding = holding
+    if first is None and not holding:
         check()
 
 

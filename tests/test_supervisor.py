@@ -128,6 +128,20 @@ def test_a_restart_leaks_nothing(cli: Cli) -> None:
     assert seen[1] == seen[2], seen
 
 
+def suspend_in_request(cli: Cli, server: psutil.Process) -> None:
+    """Stop a server that has begun a request, once its log says so: another thread writes it."""
+    (log,) = (cli.home / ".local/state/llmtp/logs").iterdir()
+
+    def is_told() -> bool:
+        server.suspend()
+        if log.read_text(encoding="utf-8").count("processing task") == 2:  # after the proof's
+            return True
+        server.resume()
+        return False
+
+    wait_until(is_told)
+
+
 @contextlib.contextmanager
 def interrupted_in_a_request(
     cli: Cli, signals: int = 1
@@ -139,10 +153,7 @@ def interrupted_in_a_request(
         (server,) = psutil.Process(running.process.pid).children()
         pieces = stream(url.removesuffix("/v1"), LONG)
         next(pieces)
-        (log,) = (cli.home / ".local/state/llmtp/logs").iterdir()
-        begun = "processing task"  # of the proof, and of this request
-        wait_until(lambda: log.read_text(encoding="utf-8").count(begun) == 2)
-        server.suspend()
+        suspend_in_request(cli, server)
         for signum in (signal.SIGTERM, signal.SIGHUP)[:signals]:
             running.process.send_signal(signum)
         running.wait_line(lambda line: line.startswith("stopping once 1 request ended, in 30 s"))
@@ -597,9 +608,7 @@ def test_a_reader_that_goes_away_ends_no_request(cli: Cli) -> None:
         assert server is not None
         pieces = stream(url, LONG)
         next(pieces)
-        (log,) = (cli.home / ".local/state/llmtp/logs").iterdir()
-        wait_until(lambda: log.read_text(encoding="utf-8").count("processing task") == 2)
-        server.suspend()
+        suspend_in_request(cli, server)
         running.leave()
         waits = time.monotonic() + 3 * SAMPLE_EVERY_S
         wait_until(lambda: time.monotonic() > waits)

@@ -9,6 +9,8 @@ from collections.abc import Callable
 
 import psutil
 
+from llmtp import signals
+
 _PR_SET_CHILD_SUBREAPER = 36
 _KILL_WAIT_S = 2.0
 
@@ -16,9 +18,11 @@ _KILL_WAIT_S = 2.0
 class Family:
     """A process and those that came of it, as they are now; no other process ever takes a place.
 
-    A started engine may be a script that starts the real one.
+    A started engine may be a script that starts the real one. No look is broken off by a signal:
+    it would leave a file of /proc open.
     """
 
+    @signals.hold()
     def __init__(self, pid: int) -> None:
         self._members: list[psutil.Process] = []
         with contextlib.suppress(psutil.Error):
@@ -49,6 +53,7 @@ class Family:
         total = self._sum(of)
         return None if total is None else int(total)
 
+    @signals.hold()
     def _sum(self, of: Callable[[psutil.Process], float]) -> float | None:
         told = []
         for process in self._members:
@@ -56,6 +61,7 @@ class Family:
                 told.append(of(process))
         return sum(told) if told else None
 
+    @signals.hold()
     def largest(self, otherwise: int) -> int:
         """The one with the most memory, which is the engine where a script started it."""
         sizes = []
@@ -64,12 +70,14 @@ class Family:
                 sizes.append((process.memory_info().rss, process.pid))
         return max(sizes)[1] if sizes else otherwise
 
+    @signals.hold()
     def kill(self) -> None:
         """End those that are left."""
         for process in self._members:
             with contextlib.suppress(psutil.Error):
                 process.kill()
 
+    @signals.hold()
     def listens_at(self, host: str, port: int) -> bool | None:
         """Does one of them listen at that IP address? None where nobody may look."""
         try:
@@ -83,6 +91,7 @@ class Family:
             return None
 
 
+@signals.hold()
 def listener(port: int) -> tuple[int, str] | None:
     """Who listens at a port: number and name of the process, where we may know."""
     with contextlib.suppress(psutil.Error):
@@ -99,6 +108,7 @@ def adopt_orphans() -> None:
         ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
+@signals.hold()
 def kill_orphans(besides: int) -> None:
     """End all children of ours but the engine: what left its group and lost its parent.
 

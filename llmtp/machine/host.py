@@ -7,6 +7,7 @@ from pathlib import Path
 
 import psutil
 
+from llmtp import signals
 from llmtp.machine.cgroup import least_room
 from llmtp.machine.devices import Host
 
@@ -29,6 +30,7 @@ class ProcessMeter:
         self._pid = pid
         self._process: psutil.Process | None = None
 
+    @signals.hold()
     def rss_bytes(self) -> int | None:
         try:
             self._process = self._process or psutil.Process(self._pid)
