@@ -81,8 +81,10 @@ class Watched:
     @contextmanager
     def unwatched(self) -> Iterator[None]:
         self._meter.suspend()
-        yield
-        self._meter.resume()
+        try:
+            yield
+        finally:
+            self._meter.resume()
 
     def tokens_per_s(self, n_predict: int) -> float:
         """Of one greedy request."""
