@@ -188,16 +188,17 @@ def test_watching_asks_at_most_twice_a_second(cli: Cli, tmp_path: Path) -> None:
     with cli.start(*args, env={"FAKE_ENGINE_ASKED": str(asked)}) as running:
         url = running.wait_event("ready")["url"]
         running.wait_event("sample")
+        began = time.monotonic()
         asked.write_text("")
-        moments = []
         for _ in range(4):
-            with contextlib.suppress(http.client.IncompleteRead):
-                list(stream(url, LONG))
-            moments.append(running.wait_event("sample")["at"])
+            list(stream(url, LONG))
+            running.wait_event("sample")
         paths = asked.read_text().split()
+        elapsed_s = time.monotonic() - began
         assert running.interrupt() == 130
-    assert all(after - before >= SAMPLE_EVERY_S for before, after in itertools.pairwise(moments))
-    assert 4 <= paths.count("/slots") <= len(paths) <= 2 * len(moments)
+    looks = paths.count("/slots")
+    assert 4 <= looks <= elapsed_s / SAMPLE_EVERY_S + 1
+    assert looks <= len(paths) <= 2 * looks + 1
 
 
 @pytest.mark.timeout(240)
