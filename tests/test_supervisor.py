@@ -31,7 +31,7 @@ from llmtp.server.pulse import HANG_S, STILL_S, STUCK_S, Progress, Pulse, Signs
 from llmtp.server.restarts import FIRST_WAIT_S, MOST_IN_A_ROW, STABLE_S, Restarts
 from llmtp.start import SAMPLE_EVERY_S
 
-LONG = {"prompt": "hello", "n_predict": 2000, "ignore_eos": True, "stream": True}
+LONG = {"prompt": "hello", "n_predict": 4000, "ignore_eos": True, "stream": True}
 
 
 def stream(url: str, body: dict[str, Any]) -> Iterator[bytes]:
