@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 _CLOSE_WAIT_S = 5.0
-_MEANWHILE_EVERY_S = 1.0
+_MEANWHILE_EVERY_S = 0.25
 
 
 class _End:
@@ -36,7 +36,7 @@ class Aside:
     def call(self, make: Callable[[], T], meanwhile: Callable[[], object] | None = None) -> T:
         """What `make` returns or raises; the wait for it may be interrupted, `make` may not.
 
-        `meanwhile` is called once a second of the wait, and may end it by raising.
+        `meanwhile` is called four times a second of the wait, and may end it by raising.
         """
         (result,) = self.stream(lambda: [make()], meanwhile)
         return result

@@ -25,7 +25,8 @@ _CAUGHT = (
     signal.SIGALRM,
     signal.SIGXCPU,
 )
-#: `timeout`, and shells, signal a program and then its group: that is one wish, not two.
+#: `timeout`, and shells whose terminal closes, signal a program and then its group: that is one
+#: wish, not two. Of Ctrl-C each is one.
 _ONE_WISH_S = 0.5
 
 
@@ -60,7 +61,7 @@ def install() -> None:
 
 
 def count() -> int:
-    """How many have come; two within half a second are one."""
+    """How many have come; but for Ctrl-C, two within half a second are one."""
     return _State.count
 
 
@@ -85,7 +86,7 @@ def hold() -> Iterator[None]:
 
 def _caught(signum: int, _frame: FrameType | None) -> None:
     now = time.monotonic()
-    if _State.first is None or now - _State.last_at >= _ONE_WISH_S:
+    if _State.first is None or signum == signal.SIGINT or now - _State.last_at >= _ONE_WISH_S:
         _State.count += 1
         _State.last_at = now
     if _State.first is None:

@@ -121,23 +121,30 @@ class Running:
 
     def _drain(self, view: View) -> None:
         """Let requests finish; another signal to ourselves ends the wait."""
-        before, deadline = signals.count(), time.monotonic() + DRAIN_S
-        busy, told = self._busy(), False
-        while busy and signals.count() == before and time.monotonic() < deadline:
+        wishes, deadline, told = min(signals.count(), 1), time.monotonic() + DRAIN_S, False
+        while signals.count() <= wishes and time.monotonic() < deadline:
+            busy = self._busy(wishes)
+            if not busy or signals.count() > wishes:
+                return
             if not told:
                 view.draining(busy, DRAIN_S)
                 told = True
             if self.session.process.wait_ended(_DRAIN_LOOK_S):
                 return
-            busy = self._busy()
 
-    def _busy(self) -> int:
-        """Slots that work; by the log where the server does not say."""
+    def _busy(self, wishes: int) -> int:
+        """Slots that work; by the log where the server does not say, or somebody wishes once more
+        that we end."""
+
+        def end_at_another_wish() -> None:
+            if signals.count() > wishes:
+                raise EngineUnreachableError("nobody waits for it any more")
+
         try:
-            slots = parse_slots(self.session.client.slots(timeout_s=_DRAIN_LOOK_S))
+            answer = self.session.client.slots(_DRAIN_LOOK_S, end_at_another_wish)
         except EngineUnreachableError:
             return len(self._tally.now.working)
-        return sum(slot.processing for slot in slots)
+        return sum(slot.processing for slot in parse_slots(answer))
 
     def _sampler(self) -> Sampler:
         meters = Meters(self._meter.rss_bytes, self._used_bytes)

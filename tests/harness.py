@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import queue
@@ -14,6 +15,7 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
 
@@ -187,3 +189,18 @@ def fake_engine(folder: Path) -> Path:
     program.write_text(f"#!{sys.executable}\n{source}", encoding="utf-8")
     program.chmod(0o755)
     return program
+
+
+#: A request that takes some seconds.
+LONG = {"prompt": "hello", "n_predict": 1000, "ignore_eos": True, "stream": True}
+
+
+def stream(url: str, body: dict[str, Any]) -> Iterator[bytes]:
+    """Pieces of a streamed completion, as they come."""
+    host = url.removeprefix("http://")
+    connection = HTTPConnection(host, timeout=60)
+    with contextlib.closing(connection):
+        connection.request("POST", "/completion", json.dumps(body))
+        answer = connection.getresponse()
+        while piece := answer.read1(1 << 16):
+            yield piece

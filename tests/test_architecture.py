@@ -116,7 +116,8 @@ def test_the_readme_names_a_test_for_each_fault_and_cause() -> None:
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     section = text.split("### Staying up")[1].split("\n### ")[0]
     rows = re.findall(r"^\| (?!---|fault|cause)(.+) \|$", section, re.MULTILINE)
-    files = {"s": "supervisor", "e": "server", "f": "failure", "l": "logs"}
+    names = ("supervisor", "failure", "logs", "ports")
+    files = {name[0]: name for name in names} | {"e": "server", "t": "stopping"}
     for row in rows:
         file, test = row.rpartition(" | ")[2].strip("`").split()
         path = f"tests/test_{files[file]}.py" if file in files else file

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import http.client
 import http.server
 import itertools
@@ -13,36 +12,29 @@ import shutil
 import signal
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
-from harness import Cli, Running, alive, assert_one_clear_line, chat, fake_engine, wait_until
+from harness import (
+    LONG,
+    Cli,
+    Running,
+    alive,
+    assert_one_clear_line,
+    chat,
+    fake_engine,
+    stream,
+)
 
 from llmtp.machine.family import Family
 from llmtp.server.life import MOVES, Life, State
 from llmtp.server.log import RunLog
-from llmtp.server.process import TERM_WAIT_S
 from llmtp.server.pulse import HANG_S, STILL_S, STUCK_S, Progress, Pulse, Signs
 from llmtp.server.restarts import FIRST_WAIT_S, MOST_IN_A_ROW, STABLE_S, Restarts
 from llmtp.start import SAMPLE_EVERY_S
-
-LONG = {"prompt": "hello", "n_predict": 4000, "ignore_eos": True, "stream": True}
-
-
-def stream(url: str, body: dict[str, Any]) -> Iterator[bytes]:
-    """Pieces of a streamed completion, as they come."""
-    host = url.removeprefix("http://")
-    connection = http.client.HTTPConnection(host, timeout=60)
-    with contextlib.closing(connection):
-        connection.request("POST", "/completion", json.dumps(body))
-        answer = connection.getresponse()
-        while piece := answer.read1(1 << 16):
-            yield piece
 
 
 def asks_until_served(url: str, seconds: float) -> dict[str, Any]:
@@ -78,7 +70,9 @@ def test_a_server_that_is_killed_during_a_request_comes_back(cli: Cli) -> None:
         assert answer["choices"][0]["message"]["content"]
         assert running.interrupt() == 130
         events = [json.loads(line) for line in running.seen]
-    assert [e["reason"] for e in events if e["event"] == "stopped"] == ["killed", "asked"]
+    stops = [event for event in events if event["event"] == "stopped"]
+    assert [event["reason"] for event in stops] == ["killed", "asked"]
+    assert {frozenset(e) for e in stops} == {frozenset({"event", "at", "uptime_s", "reason"})}
     assert [e["event"] for e in events if e["event"] == "planned"] == ["planned"]
 
 
@@ -126,59 +120,6 @@ def test_a_restart_leaks_nothing(cli: Cli) -> None:
         running.wait_event("ready")
         assert running.interrupt() == 130
     assert seen[1] == seen[2], seen
-
-
-def suspend_in_request(cli: Cli, server: psutil.Process) -> None:
-    """Stop a server that has begun a request, once its log says so: another thread writes it."""
-    (log,) = (cli.home / ".local/state/llmtp/logs").iterdir()
-
-    def is_told() -> bool:
-        server.suspend()
-        if log.read_text(encoding="utf-8").count("processing task") == 2:  # after the proof's
-            return True
-        server.resume()
-        return False
-
-    wait_until(is_told)
-
-
-@contextlib.contextmanager
-def interrupted_in_a_request(
-    cli: Cli, signals: int = 1
-) -> Iterator[tuple[Running, int, Iterator[bytes]]]:
-    """A server that is to stop while it, itself stopped, has begun to answer a request."""
-    with cli.start("run", "demo", "--no-live") as running:
-        url = running.wait_line(lambda line: line.startswith("ready in")).split()[5]
-        running.wait_line(lambda line: "MTP is on" in line)
-        (server,) = psutil.Process(running.process.pid).children()
-        pieces = stream(url.removesuffix("/v1"), LONG)
-        next(pieces)
-        suspend_in_request(cli, server)
-        for signum in (signal.SIGTERM, signal.SIGHUP)[:signals]:
-            running.process.send_signal(signum)
-        running.wait_line(lambda line: line.startswith("stopping once 1 request ended, in 30 s"))
-        yield running, server.pid, pieces
-
-
-def test_a_request_may_finish_before_the_server_is_stopped(cli: Cli) -> None:
-    """Told to end, the engine itself breaks it off and never answers."""
-    with interrupted_in_a_request(cli) as (running, pid, pieces):
-        os.kill(pid, signal.SIGCONT)
-        told = b"".join(pieces)
-        assert b'"stop":true' in told
-        assert b'"stop_type":"limit"' in told
-        assert running.process.wait(60) == 143
-
-
-def test_a_second_interruption_does_not_wait_for_requests(cli: Cli) -> None:
-    with interrupted_in_a_request(cli) as (running, pid, pieces):
-        waits = time.monotonic() + 0.6  # two at once are one
-        wait_until(lambda: time.monotonic() > waits)
-        running.process.send_signal(signal.SIGTERM)
-        assert running.process.wait(TERM_WAIT_S - 1) == 143
-        assert not alive(pid)
-        with pytest.raises((OSError, http.client.HTTPException)):
-            list(pieces)
 
 
 def test_watching_asks_at_most_twice_a_second(cli: Cli, tmp_path: Path) -> None:
@@ -303,87 +244,6 @@ def test_only_legal_moves(before: State, after: State) -> None:
     else:
         with pytest.raises(RuntimeError, match=before.value):
             life.to(after)
-
-
-class Foreign(http.server.BaseHTTPRequestHandler):
-    """Another llama-server, as far as anybody can see."""
-
-    def do_GET(self) -> None:
-        body = b'{"status": "ok"}'
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, format: str, *args: Any) -> None:
-        pass
-
-
-def test_a_foreign_server_is_never_taken_for_ours(cli: Cli, tmp_path: Path) -> None:
-    """It took the port, answers there, and ours says that it listens."""
-    waits = tmp_path / "waits"
-    os.mkfifo(waits)
-    env = {"FAKE_ENGINE": "robbed", "FAKE_ENGINE_WAITS": str(waits)}
-    args = ("run", "demo", "--json", "--engine", fake_engine(tmp_path))
-    with cli.start(*args, env=env) as running, contextlib.ExitStack() as stack:
-        log = Path(running.wait_event("starting")["log"])
-        wait_until(lambda: "my port is" in log.read_text(encoding="utf-8"))
-        port = int(log.read_text(encoding="utf-8").split("my port is ")[1].split()[0])
-        server = http.server.ThreadingHTTPServer(("127.0.0.1", port), Foreign)
-        stack.callback(server.server_close)
-        stack.callback(server.shutdown)
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        waits.write_text("go on")
-        again = running.wait_event("restarting")
-        assert again["rule"] == "port-taken"
-        assert f"another program answers at http://127.0.0.1:{port}" in again["reason"]
-        assert again["port"] not in (None, port)
-
-
-BIND = "0.00.1 E srv  start: couldn't bind HTTP server socket, hostname: 127.0.0.1, port: 1\n"
-
-
-def robbed_at_start(folder: Path, times: int) -> dict[str, str]:
-    """The environment of an engine that finds its port taken so often."""
-    log, queue = folder / "bind.log", folder / "fails"
-    log.write_text(BIND)
-    queue.write_text("\n".join([str(log)] * times))
-    return {"FAKE_ENGINE_FAILS": str(queue)}
-
-
-def test_a_port_that_was_taken_meanwhile_is_replaced(cli: Cli, tmp_path: Path) -> None:
-    args = ("run", "demo", "--json", "--engine", fake_engine(tmp_path))
-    with cli.start(*args, env=robbed_at_start(tmp_path, 2)) as running:
-        taken = [running.wait_event("restarting")["port"] for _ in range(2)]
-        assert running.wait_event("ready")["port"] == taken[1] != taken[0]
-        assert running.interrupt() == 130
-
-
-def test_a_port_that_was_asked_for_is_not_replaced(cli: Cli, tmp_path: Path) -> None:
-    args = ("run", "demo", "--ask", "x", "--port", "18080", "--engine", fake_engine(tmp_path))
-    result = cli(*args, env=robbed_at_start(tmp_path, 1))
-    assert_one_clear_line(result, 2, "port 18080 was taken meanwhile", "leave out --port")
-
-
-def test_what_left_the_group_is_ended_too(cli: Cli, tmp_path: Path) -> None:
-    """After a crash, when nobody is its parent any more, and at the end."""
-    args = ("run", "demo", "--json", "--engine", fake_engine(tmp_path))
-    with cli.start(*args, env={"FAKE_ENGINE": "forks"}) as running:
-        log = Path(running.wait_event("starting")["log"])
-
-        def forked() -> int:
-            running.wait_event("mtp")
-            return int(log.read_text(encoding="utf-8").split("forked ")[-1].split()[0])
-
-        first = forked()
-        assert alive(first)
-        (server,) = psutil.Process(running.process.pid).children()
-        server.kill()
-        second = forked()
-        assert not alive(first)
-        assert alive(second)
-        assert running.interrupt() == 130
-        assert not alive(second)
 
 
 def test_an_engine_that_is_gone_is_a_crash_loop(cli: Cli, tmp_path: Path) -> None:
@@ -527,124 +387,6 @@ def test_cycles_of_start_and_stop_leak_nothing(cli: Cli, soak: bool) -> None:
     assert len(list(logs.iterdir())) == min(cycles, 20)
     left = [p.parent.name for p in cli.home.rglob("*") if p.is_file() and logs not in p.parents]
     assert left == ["uses"], "what was used when, one file a model"
-
-
-def server_of(llmtp: int) -> psutil.Process | None:
-    """The one server that it runs now."""
-    children = [child for child in psutil.Process(llmtp).children() if alive(child.pid)]
-    return children[0] if len(children) == 1 else None
-
-
-def wait_served(llmtp: int, besides: int) -> psutil.Process:
-    """Another server than that one, once it listens."""
-    found: list[psutil.Process] = []
-
-    def listens() -> bool:
-        server = server_of(llmtp)
-        if server is None or server.pid == besides:
-            return False
-        with contextlib.suppress(psutil.Error):
-            sockets = server.net_connections("tcp")
-            if any(one.status == psutil.CONN_LISTEN for one in sockets):
-                found.append(server)
-        return bool(found)
-
-    wait_until(listens)
-    return found[0]
-
-
-def test_who_does_not_read_stdout_keeps_no_server_down(cli: Cli, tmp_path: Path) -> None:
-    """As a pager or a log shipper that hangs; nor does it delay the end. The pipe is smaller than
-    what is told before the server is ready."""
-    engine, asked = fake_engine(tmp_path), tmp_path / "asked"
-    cli("plan", "demo", "--engine", engine)  # an engine that is new is tried first
-    reader, writer = os.pipe()
-    fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, 4096)
-    process = subprocess.Popen(
-        [str(cli.program), "run", "demo", "--json", "--engine", str(engine)],
-        env=cli.env | {"FAKE_ENGINE_ASKED": str(asked)},
-        stdin=subprocess.DEVNULL, stdout=writer, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
-    os.close(writer)
-
-    def watched() -> psutil.Process:
-        wait_until(lambda: asked.exists() and "/slots" in asked.read_text())
-        server = server_of(process.pid)
-        assert server is not None
-        return server
-
-    try:
-        first = watched()
-        asked.unlink()
-        first.kill()
-        second = watched()
-        assert second.pid != first.pid
-        process.send_signal(signal.SIGTERM)
-        assert process.wait(20) == 143
-        assert not alive(second.pid)
-    finally:
-        process.kill()
-        process.wait()
-        os.close(reader)
-
-
-def test_stdout_on_a_full_disk_keeps_no_server_down(cli: Cli) -> None:
-    program, cli.program = cli.program, Path("/bin/sh")
-    with cli.start("-c", f'exec 3>&1; exec "{program}" run demo --json 2>&3 >/dev/full') as running:
-        running.wait_line(lambda line: line == (
-            "warning: stdout cannot be written: No space left on device; the server goes on"
-        ))  # fmt: skip
-        server = server_of(running.process.pid)
-        assert server is not None
-        server.kill()
-        wait_served(running.process.pid, server.pid)
-        assert running.interrupt(signal.SIGTERM) == 143
-
-
-def test_a_reader_that_goes_away_ends_no_request(cli: Cli) -> None:
-    with cli.start("run", "demo", "--json") as running:
-        url = running.wait_event("ready")["url"]
-        running.wait_event("sample")
-        server = server_of(running.process.pid)
-        assert server is not None
-        pieces = stream(url, LONG)
-        next(pieces)
-        suspend_in_request(cli, server)
-        running.leave()
-        waits = time.monotonic() + 3 * SAMPLE_EVERY_S
-        wait_until(lambda: time.monotonic() > waits)
-        assert running.process.poll() is None
-        server.resume()
-        assert b'"stop_type":"limit"' in b"".join(pieces)
-        assert running.process.wait(60) == 0
-
-
-def test_two_signals_at_once_are_one_wish(cli: Cli) -> None:
-    """As `timeout` sends them, and a shell when its terminal closes."""
-    with interrupted_in_a_request(cli, signals=2) as (running, pid, pieces):
-        os.kill(pid, signal.SIGCONT)
-        assert b'"stop_type":"limit"' in b"".join(pieces)
-        assert running.process.wait(60) == 143
-
-
-@pytest.mark.parametrize("signum", [signal.SIGUSR1, signal.SIGALRM, signal.SIGXCPU])
-def test_other_signals_leave_no_server(cli: Cli, signum: int) -> None:
-    with cli.start("run", "demo", "--json") as running:
-        pid = running.wait_event("ready")["pid"]
-        running.wait_event("sample")
-        assert running.interrupt(signum) == 143
-        assert not alive(pid)
-
-
-def test_who_has_the_port_is_named(cli: Cli) -> None:
-    """As a server does that an llmtp which was killed has left."""
-    with cli.start("run", "demo", "--json") as running:
-        ready = running.wait_event("ready")
-        result = cli("run", "demo", "--ask", "x", "--port", str(ready["port"]))
-        taken = f"taken by llama-server, process {ready['pid']}"
-        assert_one_clear_line(result, 2, taken, f"kill {ready['pid']}")
-        running.wait_event("sample")
-        assert running.interrupt() == 130
 
 
 def test_a_log_that_somebody_removed_is_made_anew(cli: Cli) -> None:

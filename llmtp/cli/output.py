@@ -51,13 +51,22 @@ class Out:
     def stdout(self) -> TextIO:
         return cast(TextIO, self._patient) if self._patient else sys.stdout
 
-    @property
-    def is_behind(self) -> bool:
-        """Does somebody who should read stdout not do it? Only known of one that is patient."""
+    def keeps_up(self) -> bool:
+        """Does somebody read stdout? If not, what may be left out should be.
+
+        A stdout that cannot be written is told once, on stderr: there is no other place for it.
+        """
         if self._patient is None:
-            return False
+            return True
         with _writing():
-            return self._patient.is_behind
+            behind = self._patient.is_behind
+        if self._patient.error is not None and not self._stdout_is_told:
+            self._stdout_is_told = True
+            why = self._patient.error.strerror
+            with contextlib.suppress(OSError):
+                sys.stderr.write(f"warning: stdout cannot be written: {why}; the server goes on\n")
+                sys.stderr.flush()
+        return not behind
 
     def be_patient(self) -> None:
         """From now on nothing waits for who reads stdout: a server has to be kept up."""
@@ -70,13 +79,6 @@ class Out:
         if self._patient is not None:
             with contextlib.suppress(ReaderGoneError), _writing():
                 self._patient.finish(_FINISH_S)
-
-    def take_stdout_error(self) -> OSError | None:
-        """Why stdout takes nothing, once."""
-        if self._patient is None or self._patient.error is None or self._stdout_is_told:
-            return None
-        self._stdout_is_told = True
-        return self._patient.error
 
     def result(
         self,

@@ -63,16 +63,6 @@ def for_download(out: Out) -> RunView:
     return PlainView(out, out.say)
 
 
-def tell_lost_stdout(out: Out) -> None:
-    """Once, on stderr, also for JSON: there is no other place for it."""
-    if (error := out.take_stdout_error()) is not None:
-        with contextlib.suppress(OSError):
-            sys.stderr.write(
-                f"warning: stdout cannot be written: {error.strerror}; the server goes on\n"
-            )
-            sys.stderr.flush()
-
-
 class QuietView:
     """Findings, and nothing else: the answer is what was asked for."""
 
@@ -179,8 +169,7 @@ class JsonView(QuietView):
             self._out.line({"event": event.name, "at": time.time(), **event.fields})
 
     def sample(self, sample: Sample, uptime_s: float) -> None:
-        tell_lost_stdout(self._out)
-        if self._out.is_behind:
+        if not self._out.keeps_up():
             return
         self.event(Event("sample", {"uptime_s": round(uptime_s, 3), **sample.to_dict()}))
 
@@ -223,8 +212,7 @@ class PlainView(QuietView):
         self._line(draining_line(requests, at_most_s))
 
     def sample(self, sample: Sample, uptime_s: float) -> None:
-        tell_lost_stdout(self._out)
-        if self._out.is_behind:
+        if not self._out.keeps_up():
             return
         text = sample_line(sample, self._context)
         now = time.monotonic()

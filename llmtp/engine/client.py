@@ -51,8 +51,11 @@ class EngineClient:
     def props(self) -> Any:
         return self._json(self._get("/props"))
 
-    def slots(self, timeout_s: float = _TIMEOUT_S) -> Any:
-        return self._json(self._get("/slots", timeout_s))
+    def slots(
+        self, timeout_s: float = _TIMEOUT_S, meanwhile: Callable[[], object] | None = None
+    ) -> Any:
+        """The JSON of `/slots`; `meanwhile` may end the wait by raising."""
+        return self._json(self._get("/slots", timeout_s, meanwhile))
 
     def metrics(self) -> str:
         return self._get("/metrics").text
@@ -105,10 +108,15 @@ class EngineClient:
             raise EngineUnreachableError(str(error) or type(error).__name__) from error
         raise EngineUnreachableError("the answer was cut off")
 
-    def _get(self, path: str, timeout_s: float = _TIMEOUT_S) -> httpx.Response:
+    def _get(
+        self,
+        path: str,
+        timeout_s: float = _TIMEOUT_S,
+        meanwhile: Callable[[], object] | None = None,
+    ) -> httpx.Response:
         try:
             response = self._aside.call(
-                lambda: self._http.get(path, headers=self._headers, timeout=timeout_s)
+                lambda: self._http.get(path, headers=self._headers, timeout=timeout_s), meanwhile
             )
             return _checked(response)
         except httpx.HTTPError as error:

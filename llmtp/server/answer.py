@@ -41,7 +41,7 @@ def stream_answer(
 ) -> Answer:
     """Ask as a chat user would, at the server's own sampling defaults.
 
-    `meanwhile` is called once a second of waiting, and may end it by raising.
+    `meanwhile` is called while it waits, and may end that by raising.
 
     Raises UsageError for a prompt that the server refuses; EngineUnreachableError when it stops
     answering on the way.

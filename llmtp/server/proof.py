@@ -54,7 +54,7 @@ class Proof:
 def prove(client: EngineClient, n_max: int, meanwhile: Callable[[], object]) -> Proof:
     """Let the server count on, long enough that a drafter that never hits is seen.
 
-    `meanwhile` is called once a second, and may end the wait by raising. Raises StartFailedError
+    `meanwhile` is called while it waits, and may end the wait by raising. Raises StartFailedError
     when the server cannot answer at all, MtpInactiveError when it answers without drafting.
     """
     # Near its end the engine drafts less and less: n_max more tokens make up for that.

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from llmtp import signals
-from llmtp.engine.build import LISTENING
 from llmtp.engine.command import PROMPTS_LOGGED, Command, Serving
 from llmtp.errors import EngineUnreachableError, ServerDiedError, StartFailedError
 from llmtp.machine import cgroup
@@ -16,12 +14,12 @@ from llmtp.machine.family import Family
 from llmtp.plan.result import Plan
 from llmtp.server.access import connect_host, read_key
 from llmtp.server.causes import Cause
-from llmtp.server.failure import explain, is_telling, telling_lines
+from llmtp.server.failure import explain, telling_lines
 from llmtp.server.log import RunLog
+from llmtp.server.output import Output
 from llmtp.server.process import ServerProcess
 from llmtp.server.proof import Proof, prove
 from llmtp.server.pulse import Progress, Signs
-from llmtp.server.redact import Redactor
 from llmtp.text import clean
 
 if TYPE_CHECKING:
@@ -29,8 +27,6 @@ if TYPE_CHECKING:
 
 _READY_POLL_S = 0.02
 _LOADING_EVERY_S = 0.25
-_KEPT_LINES = 200
-_LAST_S = 10.0
 
 
 class Session:
@@ -51,12 +47,8 @@ class Session:
         self._command = command
         self._key = read_key(serving.api_key_file) if serving.api_key_file else None
         self.url = f"http://{connect_host(serving.host)}:{serving.port}"
-        self._hand_on = on_line
         asked = any(finding.rule == PROMPTS_LOGGED for finding in command.findings)
-        self._redactor = Redactor(prompts_too=asked)
-        self._listening = False
-        self._lines = 0
-        self._telling: deque[tuple[float, str]] = deque(maxlen=_KEPT_LINES)
+        self._output = Output(log, on_line, prompts_too=asked)
         self._process: ServerProcess | None = None
         self._client: EngineClient | None = None
         self._oom_kills = 0
@@ -70,7 +62,7 @@ class Session:
         self.log.begin()
         try:
             with signals.hold():
-                self._process = ServerProcess(self._command, self._on_lines)
+                self._process = ServerProcess(self._command, self._output.take)
             # httpx takes 80 ms to import: as long as a small model takes to load.
             from llmtp.engine.client import EngineClient
 
@@ -123,11 +115,11 @@ class Session:
             if self.uptime_s - told >= _LOADING_EVERY_S:
                 told = self.uptime_s
                 on_loading(told, self._check_progress())
-            if self._listening:
+            if self._output.is_listening:
                 ours = self.client.ready_at()
         self._check_identity(ours)
         self._ready_at = time.monotonic()
-        self._telling.clear()
+        self._output.served()
         return self.uptime_s
 
     def prove(self) -> Proof | None:
@@ -171,7 +163,7 @@ class Session:
 
     def _ended_after_ready(self, error: ServerDiedError) -> ServerDiedError:
         error.served_s = time.monotonic() - self._ready_at if self._ready_at else 0.0
-        error.last_words = telling_lines(self._last_telling())
+        error.last_words = telling_lines(self._output.telling())
         return error
 
     def check_answers(self) -> None:
@@ -184,7 +176,7 @@ class Session:
         """For how long nothing has moved, when that is too long; and bytes loaded so far."""
         now, family = time.monotonic(), Family(self.process.pid)
         loaded_bytes = family.loaded_bytes()
-        self._progress.look(now, Signs(self._lines, loaded_bytes, family.computed_s()))
+        self._progress.look(now, Signs(self._output.lines, loaded_bytes, family.computed_s()))
         return self._progress.stuck_s(now), loaded_bytes
 
     def _check_progress(self) -> int | None:
@@ -228,34 +220,16 @@ class Session:
             observed=self._status(),
             fix=f"{cause.fix}; its log: {self.log.path}",
         )
-        error.out_of, error.last_words = cause.out_of, telling_lines(self._last_telling())
+        error.out_of, error.last_words = cause.out_of, telling_lines(self._output.telling())
         return error
 
     def _cause(self) -> Cause:
         kills = (cgroup.oom_kills() or 0) - self._oom_kills
-        return explain(self.process.returncode, self._last_telling(), oom_kills=kills)
-
-    def _last_telling(self) -> list[str]:
-        """Of a server that served for days only what it said at its end may say why."""
-        since = 0.0 if self._ready_at is None else time.monotonic() - _LAST_S
-        return [line for at, line in list(self._telling) if at >= since]
+        return explain(self.process.returncode, self._output.telling(), oom_kills=kills)
 
     def _status(self) -> str | None:
         returncode = self.process.returncode
         return None if returncode is None else f"exit status {returncode}"
-
-    def _on_lines(self, lines: list[bytes]) -> None:
-        kept = self._redactor.keep(lines)
-        if kept:
-            self.log.write(b"".join(line + b"\n" for line in kept))
-        self._lines += len(lines)
-        for raw in kept:
-            line = raw.decode("utf-8", "replace")
-            if LISTENING in line:
-                self._listening = True
-            if is_telling(line):
-                self._telling.append((time.monotonic(), line))
-            self._hand_on(line)
 
 
 def _seconds(duration_s: float) -> str:

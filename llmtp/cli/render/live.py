@@ -116,7 +116,7 @@ class LiveView:
             self._draw(*self._last)
 
     def _draw(self, sample: Sample, uptime_s: float) -> None:
-        if self._plan is None or self._out.is_behind:
+        if self._plan is None or not self._out.keeps_up():
             return
         width = self._console.width
         self._show(panel(self._plan, sample, self._state, self._url, uptime_s, width))

@@ -1,0 +1,57 @@
+"""What a process prints: logged without secrets, and kept where it may say why it ended."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable
+
+from llmtp.engine.build import LISTENING
+from llmtp.server.failure import is_telling
+from llmtp.server.log import RunLog
+from llmtp.server.redact import Redactor
+
+_KEPT_LINES = 200
+#: Of a server that served for days, only what it said at its end may say why.
+_LAST_S = 10.0
+
+
+class Output:
+    """Fed by the thread that drains the process, read by others.
+
+    `lines` counts all of them; `is_listening` is true once the process says that it listens.
+    """
+
+    def __init__(self, log: RunLog, on_line: Callable[[str], None], *, prompts_too: bool) -> None:
+        """`on_line` gets each line that is kept."""
+        self.lines = 0
+        self.is_listening = False
+        self._log = log
+        self._hand_on = on_line
+        self._redactor = Redactor(prompts_too=prompts_too)
+        self._telling: deque[tuple[float, str]] = deque(maxlen=_KEPT_LINES)
+        self._serves = False
+
+    def take(self, lines: list[bytes]) -> None:
+        """Some whole lines."""
+        kept = self._redactor.keep(lines)
+        if kept:
+            self._log.write(b"".join(line + b"\n" for line in kept))
+        self.lines += len(lines)
+        for raw in kept:
+            line = raw.decode("utf-8", "replace")
+            if LISTENING in line:
+                self.is_listening = True
+            if is_telling(line):
+                self._telling.append((time.monotonic(), line))
+            self._hand_on(line)
+
+    def served(self) -> None:
+        """From now on it serves: what it said of its start is no reason for its end."""
+        self._telling.clear()
+        self._serves = True
+
+    def telling(self) -> list[str]:
+        """The last lines that may say why it ended."""
+        since = time.monotonic() - _LAST_S if self._serves else 0.0
+        return [line for at, line in list(self._telling) if at >= since]
