@@ -77,6 +77,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.answer("llamacpp:tokens_predicted_total 18\n")
         else:
             self.answer({"status": "ok"})
+            if MODE == "dies-when-ready":
+                os.kill(os.getpid(), signal.SIGKILL)
 
     def do_POST(self) -> None:
         self.rfile.read(int(self.headers["Content-Length"]))

@@ -24,6 +24,7 @@ from llmtp.server.process import TERM_WAIT_S
         ("unknown-end", 6, "it ended with code 3: srv  load_model: the moon is in the wrong �[31m"),
         ("never-drafts", 10, "the server drafts nothing: its slots are not set up for drafting"),
         ("dies-at-request", 6, "it was killed (SIGKILL)"),
+        ("dies-when-ready", 6, "it was killed (SIGKILL)"),
     ],
 )
 def test_a_server_that_fails_is_named(

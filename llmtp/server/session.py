@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from llmtp.engine.client import EngineClient
 
 _READY_POLL_S = 0.02
+_END_WAIT_S = 0.5
 _LOADING_EVERY_S = 0.25
 
 
@@ -203,6 +204,8 @@ class Session:
                 return
             if model is None or model == str(self.plan.main.path):
                 return
+        if self.process.wait_ended(_END_WAIT_S):  # ours answered, and is gone since
+            raise self._start_failed()
         serves = f", with {clean(str(model), 200)}" if model else ""
         raise StartFailedError(
             f"another program answers at {self.url}{serves}",
