@@ -325,6 +325,7 @@ def test_a_full_disk_for_logs_is_told_and_the_server_goes_on(cli: Cli) -> None:
 def test_a_log_turns_over_and_old_runs_go(tmp_path: Path) -> None:
     for number in range(25):
         log = RunLog(tmp_path / f"run-{number:02}.log", most_bytes=10)
+        log.begin()
         for line in (b"one\n", b"two\n", b"three\n", b"four\n"):
             log.write(line)
         log.close()

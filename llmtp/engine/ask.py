@@ -30,33 +30,28 @@ def ask(
 ) -> Answer:
     """Run a program until it ends, prints `until`, floods, or the time is up; then it is gone.
 
-    Raises OSError when it cannot be started.
+    A signal to ourselves ends it, too. Raises OSError when it cannot be started.
     """
-    with tempfile.TemporaryFile() as output:
-        process: subprocess.Popen[bytes] | None = None
-        try:
-            with signals.hold():
-                process = subprocess.Popen(
-                    argv,
-                    env=dict(env),
-                    stdin=subprocess.DEVNULL,
-                    stdout=output,
-                    stderr=subprocess.STDOUT,
-                    start_new_session=True,
-                )
-            deadline = time.monotonic() + timeout_s
-            while process.poll() is None and time.monotonic() < deadline:
-                with contextlib.suppress(subprocess.TimeoutExpired):
-                    process.wait(_POLL_S)
-                size = os.fstat(output.fileno()).st_size
-                if size > _MOST_BYTES or (until and until in _read(output.fileno(), size)):
-                    break
-            ended = process.poll()
-        finally:
-            if process is not None:
-                with contextlib.suppress(ProcessLookupError):
-                    os.killpg(process.pid, signal.SIGKILL)
-                process.wait()
+    with signals.hold(), tempfile.TemporaryFile() as output:
+        process = subprocess.Popen(
+            argv,
+            env=dict(env),
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        deadline = time.monotonic() + timeout_s
+        while process.poll() is None and time.monotonic() < deadline and not signals.count():
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(_POLL_S)
+            size = os.fstat(output.fileno()).st_size
+            if size > _MOST_BYTES or (until and until in _read(output.fileno(), size)):
+                break
+        ended = process.poll()
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
         size = os.fstat(output.fileno()).st_size
         return Answer(ended, _read(output.fileno(), size))
 

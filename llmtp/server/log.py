@@ -20,7 +20,6 @@ class RunLog:
     """A log that cannot be written loses lines, and the server goes on."""
 
     def __init__(self, path: Path, most_bytes: int = MOST_BYTES) -> None:
-        """Makes the file, and removes those of old runs that nobody writes any more."""
         self.path = path
         self._most_bytes = most_bytes
         self._size = 0
@@ -29,12 +28,6 @@ class RunLog:
         self._error: OSError | None = None
         self._is_told = False
         self._lock = threading.Lock()
-        try:
-            paths.private_dir(path.parent)
-            _remove_old(path.parent)
-            self._open()
-        except OSError as error:
-            self._error = error
 
     @property
     def older(self) -> Path:
@@ -49,11 +42,18 @@ class RunLog:
         return self._error
 
     def begin(self) -> None:
-        """Another start: a file that somebody has removed is made anew."""
-        with self._lock, contextlib.suppress(OSError):
-            if self._file is not None and os.fstat(self._file.fileno()).st_nlink == 0:
-                paths.private_dir(self.path.parent)
-                self._close_file()
+        """A start: make the file, anew if somebody has removed it; remove those of old runs that
+        nobody writes any more."""
+        with self._lock:
+            try:
+                if self._file is not None and os.fstat(self._file.fileno()).st_nlink == 0:
+                    self._close_file()
+                if self._file is None:
+                    paths.private_dir(self.path.parent)
+                    _remove_old(self.path.parent)
+                    self._open()
+            except OSError as error:
+                self._error = error
 
     def write(self, lines: bytes) -> None:
         """Some lines, at once. What a full disk does not take is lost; later lines are tried."""

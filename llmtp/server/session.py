@@ -60,9 +60,9 @@ class Session:
 
     def __enter__(self) -> Session:
         self._oom_kills = cgroup.oom_kills() or 0
-        self.log.begin()
         try:
             with signals.hold():
+                self.log.begin()
                 self._process = ServerProcess(self._command, self._output.take)
             # httpx takes 80 ms to import: as long as a small model takes to load.
             from llmtp.engine.client import EngineClient
@@ -78,6 +78,8 @@ class Session:
         try:
             self.process.stop(hangs=self._hangs)
         finally:
+            if self.process.returncode is None:  # interrupted before it began to stop
+                self.process.stop()
             if self._client is not None:
                 self._client.close()
 
