@@ -9,6 +9,7 @@ from __future__ import annotations
 import http.server
 import json
 import os
+import resource
 import signal
 import socket
 import subprocess
@@ -159,6 +160,9 @@ def main() -> int:
     # From here on it is asked to serve; the demo pair of the first look is always served well.
     real = argv[argv.index("--ctx-size") + 1] != "512"
     ending = next_line("FAKE_ENGINE_FAILS") if real else None
+    if ending == "crash":
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        os.kill(os.getpid(), signal.SIGSEGV)
     if ending:
         sys.stderr.write(Path(ending).read_text())
         return 1

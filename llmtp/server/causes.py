@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+CRASHED = "engine-crashed"
+
 
 @dataclass(frozen=True, slots=True)
 class Cause:
@@ -148,7 +150,8 @@ SIGNALS: Mapping[int, Cause] = {
     ),
     signal.SIGSEGV: Cause(
         "it crashed (SIGSEGV)",
-        "check the files with: llmtp check MAIN DRAFT; else report it to llama.cpp",
-        "engine-crashed",
+        "use a smaller --ctx, and check the files with: llmtp check MAIN DRAFT; else report it to "
+        "llama.cpp",
+        CRASHED,
     ),
 }

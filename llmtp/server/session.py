@@ -13,7 +13,7 @@ from llmtp.machine import cgroup
 from llmtp.machine.family import Family
 from llmtp.plan.result import Plan
 from llmtp.server.access import connect_host, read_key
-from llmtp.server.causes import Cause
+from llmtp.server.causes import CRASHED, Cause
 from llmtp.server.failure import explain, telling_lines
 from llmtp.server.log import RunLog
 from llmtp.server.output import Output
@@ -219,13 +219,18 @@ class Session:
     def _start_failed(self) -> StartFailedError:
         cause = self._cause()
         what = "did not start" if self._ready_at is None else "died during its first request"
+        # llama-server (b10068) crashes where it cannot make a context, and its log may miss that.
+        lacks_memory = cause.rule == CRASHED and self._ready_at is None
+        perhaps = ", perhaps for lack of memory" if lacks_memory else ""
         error = StartFailedError(
-            f"the server {what}: {cause.message}",
+            f"the server {what}: {cause.message}{perhaps}",
             rule=cause.rule,
             observed=self._status(),
             fix=f"{cause.fix}; its log: {self.log.path}",
         )
         error.out_of, error.last_words = cause.out_of, telling_lines(self._output.telling())
+        if lacks_memory:
+            error.out_of = "device memory" if self.plan.gpus else "RAM"
         return error
 
     def _cause(self) -> Cause:
