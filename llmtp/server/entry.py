@@ -1,0 +1,134 @@
+"""What the registry knows of one server. Pure."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from llmtp.machine.identity import ProcessId
+from llmtp.server.life import State
+
+VERSION = 1
+#: `all` is a word of `stop`.
+_RESERVED = "all"
+_LONGEST = 48
+_ID = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,58}[a-z0-9])?")
+_OVER = (State.STOPPED, State.FAILED)
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """`llmtp` keeps the server up, `server` is the engine of this start.
+
+    `state` is what llmtp wrote last, so it says nothing of who was killed since. `url` has no path.
+    `wanted` is equal for two runs that ask for the same. `plan` is the `data` of `plan --json`.
+    `exit_code` and `findings` say how it ended.
+    """
+
+    id: str
+    llmtp: ProcessId
+    server: ProcessId | None
+    state: State
+    model: str
+    url: str
+    started_at: float
+    restarts: int
+    mtp: bool | None
+    n_max: int
+    detached: bool
+    log: Path
+    api_key_file: Path | None
+    key_is_made: bool
+    wanted: str
+    plan: Mapping[str, Any] = field(default_factory=dict)
+    draining: int = 0
+    exit_code: int | None = None
+    ended_at: float | None = None
+    findings: tuple[Mapping[str, Any], ...] = ()
+
+    @property
+    def is_over(self) -> bool:
+        """Has llmtp written its end?"""
+        return self.state in _OVER
+
+    def to_json(self) -> str:
+        """One object, of this version."""
+        value: dict[str, Any] = {name: getattr(self, name) for name in self.__slots__}
+        value |= {
+            "version": VERSION,
+            "llmtp": self.llmtp.to_dict(),
+            "server": self.server.to_dict() if self.server else None,
+            "state": self.state.value,
+            "log": str(self.log),
+            "api_key_file": str(self.api_key_file) if self.api_key_file else None,
+            "plan": dict(self.plan),
+            "findings": [dict(one) for one in self.findings],
+        }
+        return json.dumps(value, indent=1)
+
+
+def parse_entry(text: str) -> Entry:
+    """Raises ValueError, with the reason, for what is no entry of this version."""
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        raise ValueError("it is no JSON") from None
+    if not isinstance(value, dict) or value.get("version") != VERSION:
+        raise ValueError(f"it is not of version {VERSION}")
+    try:
+        return _entry(value)
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"it lacks what an entry has: {error}") from None
+
+
+def _entry(value: dict[str, Any]) -> Entry:
+    llmtp = ProcessId.parse(value["llmtp"])
+    if llmtp is None or not is_id(value["id"]):
+        raise ValueError("whose it is")
+    key_file = value["api_key_file"]
+    return Entry(
+        id=value["id"],
+        llmtp=llmtp,
+        server=ProcessId.parse(value["server"]),
+        state=State(value["state"]),
+        model=_typed(value, "model", str),
+        url=_typed(value, "url", str),
+        started_at=float(value["started_at"]),
+        restarts=_typed(value, "restarts", int),
+        mtp=None if value["mtp"] is None else _typed(value, "mtp", bool),
+        n_max=_typed(value, "n_max", int),
+        detached=_typed(value, "detached", bool),
+        log=Path(value["log"]),
+        api_key_file=None if key_file is None else Path(key_file),
+        key_is_made=_typed(value, "key_is_made", bool),
+        wanted=_typed(value, "wanted", str),
+        plan=_typed(value, "plan", dict),
+        draining=_typed(value, "draining", int),
+        exit_code=None if value["exit_code"] is None else _typed(value, "exit_code", int),
+        ended_at=None if value["ended_at"] is None else float(value["ended_at"]),
+        findings=tuple(one for one in value["findings"] if isinstance(one, dict)),
+    )
+
+
+def _typed(value: dict[str, Any], name: str, kind: type) -> Any:
+    if type(value[name]) is not kind:
+        raise ValueError(name)
+    return value[name]
+
+
+def is_id(text: object) -> bool:
+    """May that be the id of a server, and so the name of a file?"""
+    return isinstance(text, str) and _ID.fullmatch(text) is not None and text != _RESERVED
+
+
+def id_for(model: str, taken: set[str]) -> str:
+    """A name for a server of that model which is easy to type: `demo`, and then `demo-2`."""
+    file = model.rpartition("/")[2] if model.endswith(".gguf") else model
+    name = re.sub(r"[^a-z0-9._]+", "-", file.removesuffix(".gguf").lower())[:_LONGEST].strip("-._")
+    name = name if is_id(name) else "server"
+    others = (f"{name}-{number}" for number in range(2, len(taken) + 3))
+    return next(one for one in (name, *others) if one not in taken)
