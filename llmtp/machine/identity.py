@@ -15,8 +15,6 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import psutil
-
 from llmtp import signals
 
 _POLL_S = 0.05
@@ -108,6 +106,8 @@ def _started(pid: int) -> str | None:
             return None
         words = fields.rpartition(")")[2].split()
         return None if words[_STATE] in "ZX" else f"{_boot()} {words[_START_TICKS]}"
+    import psutil
+
     try:
         process = psutil.Process(pid)
         return None if process.status() == psutil.STATUS_ZOMBIE else str(process.create_time())
