@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from llmtp.engine.command import Command, Serving, build_command
@@ -159,7 +160,16 @@ def prepare(
 
 def at_port(prepared: Prepared, port: int) -> Prepared:
     """The same, listening elsewhere."""
-    request = replace(prepared.request, serving=replace(prepared.request.serving, port=port))
+    return _serving_as(prepared, replace(prepared.request.serving, port=port))
+
+
+def with_key(prepared: Prepared, file: Path) -> Prepared:
+    """The same, for clients that have a key of that file."""
+    return _serving_as(prepared, replace(prepared.request.serving, api_key_file=file))
+
+
+def _serving_as(prepared: Prepared, serving: Serving) -> Prepared:
+    request = replace(prepared.request, serving=serving)
     serving = _with_sampling(request.serving, prepared.reference)
     command = build_command(prepared.plan, prepared.engine, serving, request.extra)
     return replace(prepared, command=command, request=request)

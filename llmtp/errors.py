@@ -11,7 +11,8 @@
     │   └── ServerDiedError     7   the engine ended by itself, or hung
     ├── NotFoundError       8   path, profile or drafter
     ├── EngineError         9   no llama-server that can run Gemma 4 MTP
-    └── MtpInactiveError   10   the drafter is loaded but drafts nothing
+    ├── MtpInactiveError   10   the drafter is loaded but drafts nothing
+    └── OtherEndedError         as another llmtp ended
 
 Whatever else is raised is a bug and keeps its traceback (exit 1).
 """
@@ -63,7 +64,7 @@ class Finding:
 class LlmtpError(Exception):
     """An expected failure: one clear line, a fix, and an exit code of its own."""
 
-    exit_code: ClassVar[ExitCode]
+    exit_code: ExitCode
     rule: ClassVar[str]
 
     def __init__(
@@ -143,6 +144,18 @@ class NotFoundError(LlmtpError):
 class EngineError(LlmtpError):
     exit_code = ExitCode.NO_ENGINE
     rule = "engine"
+
+
+class OtherEndedError(LlmtpError):
+    """What another llmtp ended with, as it told it."""
+
+    rule = "ended"
+
+    def __init__(self, findings: Sequence[Finding], exit_code: ExitCode) -> None:
+        known = next((one for one in findings if one.level == "error"), None)
+        super().__init__(known.message if known else f"it was {exit_code.name.lower()}")
+        self.exit_code = exit_code
+        self.findings = list(findings) if known else self.findings
 
 
 class MtpInactiveError(LlmtpError):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import reduce
 from typing import TYPE_CHECKING, TypeVar
 
@@ -165,13 +165,14 @@ def serve(
     use: Callable[[Running], T],
     *,
     may_step: bool,
+    marks: Mapping[str, str | None],
 ) -> T:
     """From the process over its proof to what `use` makes of it; the server is stopped after that.
 
     What spilled runs on where the plan may not step down. Raises the error of what fails.
     """
     plan, tally = prepared.plan, _Tally()
-    session = Session(plan, prepared.command, prepared.request.serving, log, tally.add)
+    session = Session(plan, prepared.command, prepared.request.serving, log, tally.add, marks)
     reason = "asked"
     try:
         with session, contextlib.ExitStack() as stopping:

@@ -65,7 +65,6 @@ def ready(session: Session, ready_s: float) -> Event:
     return Event(
         "ready",
         {
-            "id": f"{plan.name}-{serving.port}",
             "pid": session.process.pid,
             "url": session.url,
             "port": serving.port,

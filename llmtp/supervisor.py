@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
@@ -38,9 +38,11 @@ MOST_PORTS = 5
 class Supervisor:
     """Starts a prepared server, and again when it runs out of memory, dies or hangs."""
 
-    def __init__(self, prepared: Prepared, view: View) -> None:
+    def __init__(self, prepared: Prepared, view: View, marks: Mapping[str, str | None]) -> None:
+        """`marks` are for the environment of the engine."""
         self._prepared = prepared
         self._view = view
+        self._marks = marks
         self._life = Life(view.state)
         self._restarts = Restarts()
         self._steps = 0
@@ -81,9 +83,14 @@ class Supervisor:
             self._was_proved = True
             return use(running)
 
-        may_step = self._may_step()
         return serve(
-            self._prepared, self._log, self._life, self._view, once_proved, may_step=may_step
+            self._prepared,
+            self._log,
+            self._life,
+            self._view,
+            once_proved,
+            may_step=self._may_step(),
+            marks=self._marks,
         )
 
     def _may_step(self) -> bool:

@@ -24,7 +24,7 @@ if __name__ == "__main__":
     for _ in range(int(sys.argv[1])):
         where = serving("127.0.0.1", None, None, False, None)
         prepared = prepare(asked, Wishes(), where, watch=Watch(progress=lambda _: None))
-        supervisor = Supervisor(prepared, QuietView(Out("run")))
+        supervisor = Supervisor(prepared, QuietView(Out("run")), {})
         answer = supervisor.once(lambda running: running.answer("hello", lambda _: None))
         assert answer.answer
         held = {

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import typer
 
 from llmtp import __version__
-from llmtp.cli import check, plan, profiles, pull, shelf
+from llmtp.cli import check, plan, profiles, pull, servers, shelf
 from llmtp.cli import run as run_command
 from llmtp.cli.env import Env
 from llmtp.cli.output import Out, ReaderGoneError
@@ -20,6 +20,9 @@ from llmtp.signals import Interrupted
 from llmtp.text import clean
 
 _KEPT_LOG = 1 << 16
+#: With these `run` prints one envelope.
+_ONCE = {"--ask", "--dry-run", "--detach", "-d"}
+_FOLLOW = {"--follow", "-f"}
 
 app = typer.Typer(
     name="llmtp",
@@ -29,6 +32,11 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("run")(run_command.command)
+app.command("ps")(servers.ps_command)
+app.command("stop")(servers.stop_command)
+app.command("logs")(servers.logs_command)
+app.command("wait")(servers.wait_command)
+app.command("env")(servers.env_command)
 app.command("pull")(pull.command)
 app.command("list")(shelf.list_command)
 app.command("rm")(shelf.rm_command)
@@ -124,14 +132,24 @@ def _env_for(argv: Sequence[str]) -> Env:
     end = argv.index("--") if "--" in argv else len(argv)
     words = list(argv[:end])
     command = next((word for word in words if not word.startswith("-")), "")
-    once = any(word.split("=")[0] in ("--ask", "--dry-run") for word in words)
     out = Out(
         command,
         as_json="--json" in words,
-        lines=command == "run" and not once,
+        lines=_prints_lines(command, words),
         verbose="-v" in words or "--verbose" in words,
     )
-    return Env(out, behind_dashes=tuple(argv[end + 1 :]))
+    return Env(out, behind_dashes=tuple(argv[end + 1 :]), argv=tuple(argv))
+
+
+def _prints_lines(command: str, words: Sequence[str]) -> bool:
+    """Does it print JSON lines, for as long as it goes on, and not one envelope?"""
+    names = {word.split("=")[0] for word in words}
+    match command:
+        case "run":
+            return not names & _ONCE
+        case "logs":
+            return bool(names & _FOLLOW)
+    return False
 
 
 def _bug(error: Exception) -> Finding:

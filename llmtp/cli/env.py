@@ -9,7 +9,8 @@ from llmtp.cli.output import Out
 
 @dataclass(frozen=True, slots=True)
 class Env:
-    """How the command speaks, and the words behind a bare `--`."""
+    """How the command speaks, all its words, and those behind a bare `--`."""
 
     out: Out
     behind_dashes: tuple[str, ...]
+    argv: tuple[str, ...] = ()

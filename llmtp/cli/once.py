@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import sys
 
-from llmtp.chain import Prepared
+from llmtp.chain import Prepared, with_key
 from llmtp.cli.output import Out
 from llmtp.errors import ExitCode, UsageError
+from llmtp.server.access import key_file
+from llmtp.server.entry import id_for
 from llmtp.start import Running
 from llmtp.units import format_count, format_percent, format_rate
 
@@ -25,8 +27,10 @@ def read_prompt(ask: str) -> str:
     return prompt
 
 
-def show_command(out: Out, prepared: Prepared) -> None:
-    """The command that run would start, as a shell line."""
+def show_command(out: Out, prepared: Prepared, *, makes_key: bool) -> None:
+    """The command that run would start, as a shell line; a key is made by who starts it."""
+    if makes_key:
+        prepared = with_key(prepared, key_file(id_for(prepared.plan.name, set())))
     for finding in prepared.findings:
         out.finding(finding)
     if out.as_json:

@@ -1,4 +1,4 @@
-"""`llmtp run`: the whole chain, in the foreground."""
+"""`llmtp run`: the whole chain, in the foreground, or for a server that stays."""
 
 from __future__ import annotations
 
@@ -40,6 +40,10 @@ AskOpt = Annotated[
     str | None,
     typer.Option("--ask", metavar="TEXT", help="Answer once (- reads stdin), stop, and exit."),
 ]
+DetachOpt = Annotated[
+    bool,
+    typer.Option("--detach", "-d", help="Return once the server is ready; see ps, stop, logs."),
+]
 DryRunOpt = Annotated[bool, typer.Option("--dry-run", help="Print the command and exit.")]
 NoLiveOpt = Annotated[bool, typer.Option("--no-live", help="Plain lines instead of a live view.")]
 
@@ -49,6 +53,7 @@ def command(
     model: ModelArg,
     extra: ExtraArg = None,
     ask: AskOpt = None,
+    detach: DetachOpt = False,
     dry_run: DryRunOpt = False,
     no_live: NoLiveOpt = False,
     quant: QuantOpt = "auto",
@@ -72,35 +77,39 @@ def command(
 ) -> None:
     """Download, check, plan, start, prove and watch a server; Ctrl-C stops it."""
     from llmtp import chain, story
-    from llmtp.cli import once, views, wishes
+    from llmtp.cli import keeping, once, views, wishes
     from llmtp.cli.asked import files_asked
-    from llmtp.supervisor import Supervisor
 
     env: Env = ctx.obj
     out = env.out
     _only_behind_dashes(env, extra or [])
+    if detach and ask is not None:
+        raise UsageError("--detach and --ask exclude each other", fix="use one of them")
     prompt = None if ask is None else once.read_prompt(ask)
     asked = files_asked(model, draft, quant, mmproj, offline)
     wanted = wishes.plan_wishes(ctx_size, n_max, asked.draft, kv_type, parallel, margin, strict)
-    serving = wishes.serving(host, port, api_key_file, make_key, temp)
-    if prompt is None and not dry_run:
-        out.be_patient()
-    view = views.choose(out, live=not no_live and sys.stdout.isatty(), once=ask is not None)
+    serving = wishes.serving(host, port, api_key_file, make_key, temp, is_checked=not detach)
     if dry_run:
-        once.show_command(out, chain.prepare(asked, wanted, serving, engine, extra or ()))
+        once.show_command(
+            out, chain.prepare(asked, wanted, serving, engine, extra or ()), makes_key=make_key
+        )
         return
+    if prompt is None and not detach:
+        out.be_patient()
+    if detach:
+        view = views.for_download(out)
+    else:
+        live = not no_live and sys.stdout.isatty()
+        view = views.choose(out, live=live, once=ask is not None)
     with view:
         watch = chain.Watch(
             lambda pair: view.event(story.checked(pair)), view.note, view.downloading
         )
         prepared = chain.prepare(asked, wanted, serving, engine, extra or (), watch=watch)
-        if make_key:
-            out.say(f"clients need the key in {serving.api_key_file}")
-        supervisor = Supervisor(prepared, view)
-        if prompt is None:
-            supervisor.keep()
+        if detach:
+            keeping.detach(out, prepared, view, env.argv, makes_key=make_key)
         else:
-            supervisor.once(lambda running: once.answer(out, running, prompt))
+            keeping.keep(out, prepared, view, prompt, makes_key=make_key)
 
 
 def _only_behind_dashes(env: Env, extra: list[str]) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from llmtp.chain import Prepared
 from llmtp.cli.output import Out, ReaderGoneError
 from llmtp.cli.words import describe, download_line, draining_line, kept_line, sample_line, summary
+from llmtp.detach import is_detached
 from llmtp.errors import Finding
 from llmtp.metrics.sampler import Sample
 from llmtp.server.life import State
@@ -40,7 +41,7 @@ class RunView(View, Protocol):
 def choose(out: Out, *, live: bool, once: bool) -> RunView:
     """The view for this terminal and these options."""
     if out.lines:
-        return JsonView(out)
+        return DetachedView(out) if is_detached() else JsonView(out)
     if out.as_json:
         return QuietView(out)
     if once:
@@ -172,6 +173,33 @@ class JsonView(QuietView):
         if not self._out.keeps_up():
             return
         self.event(Event("sample", {"uptime_s": round(uptime_s, 3), **sample.to_dict()}))
+
+
+class DetachedView(JsonView):
+    """For the llmtp that started this one: what happens until the server is ready.
+
+    Then it holds neither a terminal nor a pipe any more.
+    """
+
+    def __init__(self, out: Out) -> None:
+        super().__init__(out)
+        self._lets_go = False
+
+    def event(self, event: Event) -> None:
+        if not self._lets_go:
+            super().event(event)
+
+    def finding(self, finding: Finding) -> None:
+        super().finding(finding)
+        self.event(Event("finding", {"finding": finding.to_dict()}))
+
+    def sample(self, sample: Sample, uptime_s: float) -> None:
+        pass
+
+    def state(self, state: State) -> None:
+        if state is State.READY and not self._lets_go:
+            self._lets_go = True
+            self._out.let_go()
 
 
 class PlainView(QuietView):

@@ -77,9 +77,16 @@ def _port_taken(host: str, port: int) -> UsageError:
 
 
 def serving(
-    host: str, port: int | None, api_key_file: Path | None, make_key: bool, temp: float | None
+    host: str,
+    port: int | None,
+    api_key_file: Path | None,
+    make_key: bool,
+    temp: float | None,
+    *,
+    is_checked: bool = True,
 ) -> Serving:
-    """Where to listen; raises UsageError for an open host without a key and for a taken port."""
+    """Where to listen; raises UsageError for an open host without a key and for a taken port,
+    unless that is found out later."""
     if temp is not None and not math.isfinite(temp):
         raise UsageError(f"--temp {temp} is not a temperature", fix="use 0 to 5")
     if make_key and api_key_file is not None:
@@ -88,7 +95,7 @@ def serving(
     file = None if api_key_file is None else api_key_file.expanduser().resolve()
     if file is not None:
         access.read_key(file)
-    if port is not None and not is_free(host, port):
+    if is_checked and port is not None and not is_free(host, port):
         raise _port_taken(host, port)
     try:
         chosen = port or free_port(host)
@@ -97,4 +104,4 @@ def serving(
             f"nothing can listen on --host {clean(host, 60)}: {error.strerror}",
             fix="leave out --host for 127.0.0.1",
         ) from error
-    return Serving(host, chosen, port is not None, access.make_key() if make_key else file, temp)
+    return Serving(host, chosen, port is not None, file, temp)

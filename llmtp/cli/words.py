@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from llmtp.hub.shelf import Stored
     from llmtp.metrics.sampler import Sample
     from llmtp.plan.result import Plan
+    from llmtp.server.entry import Entry
     from llmtp.story import Event
 
 
@@ -121,6 +122,14 @@ def draining_line(requests: int, at_most_s: float) -> str:
     return (
         f"stopping once {format_requests(requests)} ended, in {at_most_s:.0f} s at most "
         "(Ctrl-C again: at once)"
+    )
+
+
+def waiting_line(entry: Entry) -> str:
+    """Why `stop` takes a while, and how to go on at once."""
+    return (
+        f"{entry.id} stops once {format_requests(entry.draining)} ended "
+        f"(at once: llmtp stop {entry.id})"
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import os
 import secrets
+import shlex
 from pathlib import Path
 
 from llmtp import paths
@@ -74,12 +75,26 @@ def read_key(file: Path) -> str:
     return key
 
 
-def make_key() -> Path:
+def client_exports(url: str, key_file: Path | None) -> str:
+    """Lines for a POSIX shell that let OpenAI clients use a server. No key is in them: the shell
+    reads it. Without one they need some word all the same."""
+    key = "none"
+    if key_file is not None:
+        key = f"\"$(grep -m1 '^[^#]' {shlex.quote(str(key_file))})\""
+    return f"export OPENAI_BASE_URL={shlex.quote(url + '/v1')}\nexport OPENAI_API_KEY={key}\n"
+
+
+def key_file(server_id: str) -> Path:
+    """Where the key is that is made for a server."""
+    return paths.state_dir() / "keys" / f"{server_id}.key"
+
+
+def make_key(server_id: str) -> Path:
     """A new random key in a file that only its owner can read."""
-    folder = paths.state_dir() / "keys"
-    file = folder / f"{secrets.token_hex(4)}.key"
+    file = key_file(server_id)
     try:
-        paths.private_dir(folder)
+        paths.private_dir(file.parent)
+        file.unlink(missing_ok=True)
         descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(descriptor, "w", encoding="ascii") as out:
             out.write(secrets.token_urlsafe(32) + "\n")

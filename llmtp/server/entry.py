@@ -55,6 +55,12 @@ class Entry:
         """Has llmtp written its end?"""
         return self.state in _OVER
 
+    @property
+    def port(self) -> int | None:
+        """Of its url."""
+        port = self.url.rpartition(":")[2]
+        return int(port) if port.isdecimal() else None
+
     def to_json(self) -> str:
         """One object, of this version."""
         value: dict[str, Any] = {name: getattr(self, name) for name in self.__slots__}

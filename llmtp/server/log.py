@@ -32,7 +32,7 @@ class RunLog:
     @property
     def older(self) -> Path:
         """Where the part before the present one is, once there is one."""
-        return _older(self.path)
+        return older_log(self.path)
 
     def take_error(self) -> OSError | None:
         """Why lines were lost, once."""
@@ -100,10 +100,11 @@ def _remove_old(folder: Path) -> None:
         with contextlib.suppress(FileNotFoundError), path.open("rb") as file:
             if _is_over(file):
                 path.unlink()
-                _older(path).unlink(missing_ok=True)
+                older_log(path).unlink(missing_ok=True)
 
 
-def _older(path: Path) -> Path:
+def older_log(path: Path) -> Path:
+    """Where the part before the present one of a log is."""
     return path.with_name(f"{path.name}.1")
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from llmtp import signals
@@ -40,12 +41,14 @@ class Session:
         serving: Serving,
         log: RunLog,
         on_line: Callable[[str], None],
+        marks: Mapping[str, str | None],
     ) -> None:
-        """`on_line` gets each line of the engine's output, in the thread that drains it."""
+        """`on_line` gets each line of the engine's output, in the thread that drains it; `marks`
+        are for the engine's environment."""
         self.plan = plan
         self.serving = serving
         self.log = log
-        self._command = command
+        self._command = replace(command, env={**command.env, **marks})
         self._key = read_key(serving.api_key_file) if serving.api_key_file else None
         self.url = f"http://{connect_host(serving.host)}:{serving.port}"
         asked = any(finding.rule == PROMPTS_LOGGED for finding in command.findings)

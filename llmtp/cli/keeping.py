@@ -1,0 +1,111 @@
+"""What `run` does once everything is prepared: keep a server, ask one, or start one that stays."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from llmtp.chain import Prepared, with_key
+from llmtp.cli import once
+from llmtp.cli.output import Out, ReaderGoneError
+from llmtp.cli.views import RunView
+from llmtp.errors import ExitCode, Finding
+from llmtp.registered import Registered, ended, fingerprint, register
+from llmtp.server.access import make_key
+from llmtp.server.entry import Entry
+from llmtp.signals import Interrupted
+from llmtp.story import Event
+from llmtp.supervisor import Supervisor
+
+_DETACH = ("--detach", "-d")
+
+
+def keep(
+    out: Out, prepared: Prepared, view: RunView, prompt: str | None, *, makes_key: bool
+) -> None:
+    """Keep a server up until somebody ends it; with a prompt, until that is answered."""
+    registration = register(prepared, makes_key=makes_key)
+    with ended(registration, fine=ReaderGoneError):
+        if makes_key:
+            file = make_key(registration.id)
+            registration.change(api_key_file=file, key_is_made=True)
+            prepared = with_key(prepared, file)
+            out.say(f"clients need the key in {file}")
+        supervisor = Supervisor(prepared, Registered(view, registration), registration.marks)
+        if prompt is not None:
+            supervisor.once(lambda running: once.answer(out, running, prompt))
+            return
+        _tell_of_others(view, prepared, registration.entry, makes_key=makes_key)
+        try:
+            supervisor.keep()
+        except Interrupted:
+            if not registration.stop_is_asked:
+                raise
+
+
+def _tell_of_others(view: RunView, prepared: Prepared, ours: Entry, *, makes_key: bool) -> None:
+    from llmtp.detach import running_already
+
+    same = running_already(fingerprint(prepared, makes_key=makes_key), None, besides=ours.id)
+    if same is not None:
+        text = f"{same.model} runs already, as {same.id} at {same.url}/v1; this is another one"
+        view.finding(Finding("already-running", "warning", text, fix=_offer(same)))
+
+
+def _offer(entry: Entry) -> str:
+    return f'use that one: eval "$(llmtp env {entry.id})"; or end it: llmtp stop {entry.id}'
+
+
+def detach(
+    out: Out, prepared: Prepared, view: RunView, argv: Sequence[str], *, makes_key: bool
+) -> None:
+    """Start a server that stays, and say where it is."""
+    from llmtp.detach import detach as start_detached
+
+    end = argv.index("--") if "--" in argv else len(argv)
+    words = [word for word in argv[:end] if word not in (*_DETACH, "--json")]
+    for finding in prepared.findings:
+        view.finding(finding)
+    told: dict[str, Event] = {}
+
+    def tell(event: Event) -> None:
+        told[event.name] = event
+        if event.name == "restarting":
+            view.event(event)
+
+    entry, was_there = start_detached(
+        prepared,
+        [*words, "--json", *argv[end:]],
+        makes_key=makes_key,
+        on_event=tell,
+        on_finding=view.finding,
+    )
+    if was_there:
+        text = f"{entry.model} runs already, as {entry.id}"
+        view.finding(Finding("already-running", "info", text, fix=f"llmtp stop {entry.id} ends it"))
+    proof = told["mtp"].fields if "mtp" in told else {}
+    if out.as_json:
+        out.envelope(_data(entry, proof, was_there), ExitCode.OK)
+        return
+    out.data(f"{entry.id}  {entry.url}/v1\n")
+    if sys.stderr.isatty():
+        out.say(f"watch it: llmtp top {entry.id}; end it: llmtp stop {entry.id}")
+
+
+def _data(entry: Entry, proof: dict[str, object], was_there: bool) -> dict[str, object]:
+    return {
+        "id": entry.id,
+        "pid": entry.server.pid if entry.server else None,
+        "url": entry.url,
+        "port": entry.port,
+        "model": entry.model,
+        "n_max": entry.n_max,
+        "mtp": entry.mtp,
+        "drafted": proof.get("drafted"),
+        "accepted": proof.get("accepted"),
+        "ctx_size": entry.plan.get("ctx_size"),
+        "given_up": entry.plan.get("given_up"),
+        "api_key_file": str(entry.api_key_file) if entry.api_key_file else None,
+        "log": str(entry.log),
+        "was_running": was_there,
+    }

@@ -1,0 +1,164 @@
+"""What happens to a server, written into its entry on the way to who shows it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from llmtp.chain import Prepared
+from llmtp.errors import ExitCode, Finding, LlmtpError
+from llmtp.machine.identity import ProcessId
+from llmtp.metrics.sampler import Sample
+from llmtp.server import registry
+from llmtp.server.access import connect_host
+from llmtp.server.entry import Entry
+from llmtp.server.life import State
+from llmtp.server.registry import Registration
+from llmtp.signals import Interrupted
+from llmtp.story import Event, View
+
+#: In the environment of an llmtp that was started to keep a server up: the id of its entry.
+VARIABLE = "LLMTP_DETACHED"
+
+
+def fingerprint(prepared: Prepared, *, makes_key: bool) -> str:
+    """Equal for two runs that ask for the same; the port apart, which may be any."""
+    reference, request = prepared.reference, prepared.request
+    serving = request.serving
+    asked: dict[str, Any] = {
+        "files": [str(facts.path) for facts in reference.models],
+        "wishes": asdict(request.wishes),
+        "engine": str(prepared.engine.path),
+        "extra": list(request.extra),
+        "host": serving.host,
+        "temp": serving.temp,
+        "key": "made" if makes_key else str(serving.api_key_file),
+    }
+    return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def register(prepared: Prepared, *, makes_key: bool) -> Registration:
+    """Make the entry of a server that we are about to start, or take over the one that was made
+    for us."""
+    wanted = fingerprint(prepared, makes_key=makes_key)
+    ours = os.environ.get(VARIABLE)
+    if ours is None:
+        name = prepared.plan.name
+        return registry.register(name, lambda one: new_entry(one, prepared, wanted, detached=False))
+    registration = Registration(new_entry(ours, prepared, wanted, detached=True))
+    registration.change()
+    return registration
+
+
+def new_entry(entry_id: str, prepared: Prepared, wanted: str, *, detached: bool) -> Entry:
+    """Of a server that this process is about to start."""
+    serving, plan = prepared.request.serving, prepared.plan
+    llmtp = ProcessId.of(os.getpid())
+    if llmtp is None:
+        raise RuntimeError("this process is not there")
+    return Entry(
+        id=entry_id,
+        llmtp=llmtp,
+        server=None,
+        state=State.STARTING,
+        model=plan.name,
+        url=f"http://{connect_host(serving.host)}:{serving.port}",
+        started_at=time.time(),
+        restarts=0,
+        mtp=None,
+        n_max=plan.n_max,
+        detached=detached,
+        log=Path(),
+        api_key_file=serving.api_key_file,
+        key_is_made=False,
+        wanted=wanted,
+        plan=prepared.to_dict(),
+    )
+
+
+@contextmanager
+def ended(registration: Registration, fine: type[Exception]) -> Iterator[None]:
+    """Write how it ended, whatever ends it; a `fine` exception is no failure."""
+    code, findings = ExitCode.BUG, [Finding("bug", "error", "llmtp has a bug: see its log")]
+    try:
+        yield
+        code, findings = ExitCode.OK, []
+    except LlmtpError as error:
+        code, findings = error.exit_code, error.findings
+        raise
+    except fine:
+        code, findings = ExitCode.OK, []
+        raise
+    except Interrupted as interrupted:
+        code, findings = ExitCode(interrupted.exit_code), []
+        raise
+    finally:
+        registration.end(code, findings)
+
+
+class Registered:
+    """A view that keeps the entry, and shows what happens in another one."""
+
+    def __init__(self, view: View, registration: Registration) -> None:
+        self._view = view
+        self._registration = registration
+
+    def prepared(self, prepared: Prepared) -> None:
+        plan, serving = prepared.plan, prepared.request.serving
+        url = f"http://{connect_host(serving.host)}:{serving.port}"
+        self._registration.change(plan=prepared.to_dict(), n_max=plan.n_max, url=url)
+        self._view.prepared(prepared)
+
+    def event(self, event: Event) -> None:
+        fields = event.fields
+        match event.name:
+            case "starting":
+                server = ProcessId.of(fields["pid"])
+                self._registration.change(server=server, log=Path(fields["log"]))
+            case "ready":
+                event = Event(event.name, {"id": self._registration.id, **fields})
+            case "mtp":
+                self._registration.change(mtp=fields["active"])
+            case "restarting" if self._registration.entry.mtp is not None:
+                self._registration.change(restarts=self._registration.entry.restarts + 1)
+            case "stopped":
+                self._registration.change(server=None)
+        self._view.event(event)
+
+    def finding(self, finding: Finding) -> None:
+        self._view.finding(finding)
+
+    def loading(self, elapsed_s: float, loaded_bytes: int | None, total_bytes: int) -> None:
+        self._view.loading(elapsed_s, loaded_bytes, total_bytes)
+
+    def sample(self, sample: Sample, uptime_s: float) -> None:
+        self._registration.keep()
+        if (error := self._registration.take_error()) is not None:
+            self._view.finding(_lost(error))
+        self._view.sample(sample, uptime_s)
+
+    def state(self, state: State) -> None:
+        if state not in (State.STOPPED, State.FAILED):  # the end is written with its exit code
+            self._registration.change(state=state, draining=0)
+        self._view.state(state)
+
+    def draining(self, requests: int, at_most_s: float) -> None:
+        self._registration.change(draining=requests)
+        self._view.draining(requests, at_most_s)
+
+
+def _lost(error: OSError) -> Finding:
+    where = registry.folder()
+    return Finding(
+        "registry",
+        "warning",
+        f"{where} cannot be written: {error.strerror}; ps and stop may not know this server",
+        fix="make room on its disk; the server goes on",
+    )

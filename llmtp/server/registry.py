@@ -1,0 +1,303 @@
+"""The servers that llmtp runs here: a private file each, which only who keeps the server up writes.
+
+A computer has a folder of its own, because homes may be shared. Files are replaced as a whole, so
+whoever reads sees an old entry or a new one. The lock is for those who choose an id.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import platform
+import re
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from llmtp import paths, signals
+from llmtp.errors import ExitCode, Finding, UsageError
+from llmtp.machine.marks import MARK, marked
+from llmtp.server.entry import Entry, id_for, parse_entry
+from llmtp.server.life import State
+
+#: Of servers that have ended: so long `wait` and `logs` know them.
+KEPT = 20
+_LOCK_WAIT_S = 10.0
+_LOCK_POLL_S = 0.02
+_MOST_BYTES = 1 << 20
+_PART_S = 60.0
+_ASKED_FOR = (ExitCode.OK, ExitCode.INTERRUPTED, ExitCode.TERMINATED)
+
+
+def folder() -> Path:
+    """Where the entries of this computer are."""
+    node = re.sub(r"[^A-Za-z0-9.-]", "_", platform.node()).strip(".")[:64]
+    return paths.state_dir() / "servers" / (node or "here")
+
+
+def mark_of(entry_id: str) -> str:
+    """What marks the processes of that server: another home has other servers."""
+    return f"{folder()}/{entry_id}"
+
+
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """A file that is no entry of ours, and why."""
+
+    path: Path
+    why: str
+
+    def finding(self) -> Finding:
+        return Finding(
+            "registry",
+            "warning",
+            f"{self.path} is no entry of a server: {self.why}",
+            fix=f"remove it: rm {self.path}",
+        )
+
+
+def entries() -> tuple[list[Entry], list[Unreadable]]:
+    """All that are there, the oldest first."""
+    known, unreadable = [], []
+    for path in sorted(folder().glob("*.json")):
+        try:
+            entry = _read(path)
+        except FileNotFoundError:
+            continue  # gone since
+        except ValueError as error:
+            unreadable.append(Unreadable(path, str(error)))
+        else:
+            known.append(entry)
+    return sorted(known, key=lambda one: one.started_at), unreadable
+
+
+def read(entry_id: str) -> Entry | None:
+    """One entry; None where there is none that can be read."""
+    try:
+        return _read(_file(entry_id))
+    except (FileNotFoundError, ValueError):
+        return None
+
+
+def _file(entry_id: str) -> Path:
+    return folder() / f"{entry_id}.json"
+
+
+def _stop_file(entry_id: str) -> Path:
+    return folder() / f"{entry_id}.stop"
+
+
+@signals.hold()
+def _read(path: Path) -> Entry:
+    """Raises FileNotFoundError, and ValueError for what is no entry."""
+    try:
+        with path.open("rb") as file:
+            text = file.read(_MOST_BYTES).decode("utf-8")
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise ValueError(f"it cannot be read: {error.strerror}") from None
+    entry = parse_entry(text)
+    if entry.id != path.name.removesuffix(".json"):
+        raise ValueError("it is another one's")
+    return entry
+
+
+def _write(entry: Entry) -> os.stat_result:
+    """Replace the file as a whole; raises OSError."""
+    path = _file(entry.id)
+    part = path.with_name(f"{entry.id}.{os.getpid()}.part")
+    paths.private_dir(path.parent)
+    try:
+        with signals.hold():
+            descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+                file.write(entry.to_json() + "\n")
+                file.flush()
+                stat = os.fstat(file.fileno())
+            part.replace(path)
+            return stat
+    except OSError:
+        with contextlib.suppress(OSError):
+            part.unlink(missing_ok=True)
+        raise
+
+
+@contextlib.contextmanager
+def locked() -> Iterator[None]:
+    """Let nobody else choose an id. Raises UsageError where that cannot be had."""
+    path, deadline = folder() / "lock", time.monotonic() + _LOCK_WAIT_S
+    try:
+        paths.private_dir(path.parent)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    except OSError as error:
+        raise _unwritable(error) from error
+    with os.fdopen(descriptor, "w") as file:
+        while not _lock(file.fileno()):
+            if time.monotonic() > deadline:
+                raise UsageError(
+                    f"another llmtp has held {path} for {_LOCK_WAIT_S:.0f} s",
+                    rule="registry",
+                    fix="see what hangs: ps aux | grep llmtp",
+                )
+            threading.Event().wait(_LOCK_POLL_S)
+        yield
+
+
+def _lock(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:  # some network file systems have no locks
+        return True
+    return True
+
+
+def _unwritable(error: OSError) -> UsageError:
+    return UsageError(
+        f"{folder()} cannot be written: {error.strerror}",
+        rule="registry",
+        expected="a place for what llmtp knows of its servers",
+        fix="make room on its disk, or name another place in XDG_STATE_HOME",
+    )
+
+
+class Registration:
+    """The entry of one server, for who keeps it up.
+
+    An entry that cannot be written is lost, and the server goes on: `take_error` tells that once.
+    """
+
+    def __init__(self, entry: Entry) -> None:
+        self.entry = entry
+        self._written: tuple[int, int] | None = None
+        self._error: OSError | None = None
+        self._is_told = False
+
+    @property
+    def id(self) -> str:
+        return self.entry.id
+
+    @property
+    def marks(self) -> dict[str, str | None]:
+        """What the server's environment has more."""
+        return {MARK: mark_of(self.id)}
+
+    @property
+    def stop_is_asked(self) -> bool:
+        """Did `llmtp stop` ask for its end?"""
+        return _stop_file(self.id).exists()
+
+    def change(self, **fields: Any) -> None:
+        """Write what is new."""
+        self.entry = replace(self.entry, **fields)
+        self._write()
+
+    def keep(self) -> None:
+        """Write it anew where somebody has removed or changed the file."""
+        try:
+            now = _file(self.id).stat()
+        except OSError:
+            now = None
+        if now is None or (now.st_ino, now.st_mtime_ns) != self._written:
+            self._write()
+
+    def end(self, code: ExitCode, findings: list[Finding]) -> None:
+        """The last word, and nothing of it is left but the entry itself."""
+        told = tuple(one.to_dict() for one in findings)
+        state = State.STOPPED if code in _ASKED_FOR else State.FAILED
+        self.change(
+            state=state, server=None, exit_code=int(code), ended_at=time.time(), findings=told
+        )
+        sweep(self.entry)
+
+    def take_error(self) -> OSError | None:
+        """Why it could not be written, once."""
+        if self._is_told or self._error is None:
+            return None
+        self._is_told = True
+        return self._error
+
+    def check(self) -> None:
+        """Raises UsageError where it could not be written."""
+        if self._error is not None:
+            raise _unwritable(self._error)
+
+    def _write(self) -> None:
+        try:
+            stat = _write(self.entry)
+        except OSError as error:
+            self._error, self._written = error, None
+        else:
+            self._error, self._written = None, (stat.st_ino, stat.st_mtime_ns)
+
+
+def sweep(entry: Entry) -> None:
+    """Remove what belongs to a server that has ended: its key, and who asked for its end."""
+    with contextlib.suppress(OSError):
+        _stop_file(entry.id).unlink(missing_ok=True)
+        if entry.key_is_made and entry.api_key_file is not None:
+            entry.api_key_file.unlink(missing_ok=True)
+
+
+def register(model: str, make: Callable[[str], Entry]) -> Registration:
+    """A new entry under an id that no live server has; `make` gets it.
+
+    Where nothing can be written the server may run all the same: see `Registration.take_error`.
+    """
+    with contextlib.ExitStack() as stack:
+        with contextlib.suppress(UsageError):
+            stack.enter_context(locked())
+        return claim(model, make)
+
+
+def claim(model: str, make: Callable[[str], Entry]) -> Registration:
+    """The same for who holds the lock."""
+    known, unreadable = entries()
+    taken = {one.path.name.removesuffix(".json") for one in unreadable}
+    taken |= {one.id for one in known if is_live(one)}
+    over = sorted((one for one in known if one.id not in taken), key=_ended_at)
+    gone = [_file(one.id) for one in over[: max(len(over) - KEPT + 1, 0)]]
+    with contextlib.suppress(OSError):
+        for path in (*gone, *_forgotten_parts()):
+            path.unlink(missing_ok=True)
+    entry_id = id_for(model, taken)
+    with contextlib.suppress(OSError):
+        _stop_file(entry_id).unlink(missing_ok=True)
+    registration = Registration(make(entry_id))
+    registration.change()
+    return registration
+
+
+def is_live(entry: Entry) -> bool:
+    """Is llmtp or something of the engine there?"""
+    if entry.is_over:
+        return False
+    server = entry.server is not None and entry.server.is_alive
+    return entry.llmtp.is_alive or server or mark_of(entry.id) in marked()
+
+
+def _forgotten_parts() -> Iterator[Path]:
+    """Of those who were killed while they wrote."""
+    for path in folder().glob("*.part"):
+        with contextlib.suppress(FileNotFoundError):
+            if time.time() - path.stat().st_mtime > _PART_S:
+                yield path
+
+
+def _ended_at(entry: Entry) -> float:
+    return entry.ended_at or entry.started_at
+
+
+def ask_to_stop(entry: Entry) -> None:
+    """Say that `llmtp stop` ends it, for who keeps it up. Raises UsageError on a full disk."""
+    try:
+        with signals.hold():
+            os.close(os.open(_stop_file(entry.id), os.O_WRONLY | os.O_CREAT, 0o600))
+    except OSError as error:
+        raise _unwritable(error) from error
