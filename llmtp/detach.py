@@ -125,7 +125,7 @@ def _start(
                 value = json.loads(line)
                 match value.pop("event"):
                     case "finding":
-                        on_finding(Finding(**value["finding"]))
+                        on_finding(Finding.parse(value["finding"]))
                     case "exit":
                         os.waitpid(child, 0)
                         raise _failure(value)
@@ -170,7 +170,7 @@ def _failure(ending: dict[str, Any]) -> LlmtpError:
     code = ExitCode(ending["exit_code"])
     if code in (ExitCode.OK, ExitCode.TERMINATED):
         return StartFailedError("the server was stopped before it was ready", rule="stopped")
-    return OtherEndedError([Finding(**one) for one in ending["findings"]], code)
+    return OtherEndedError([Finding.parse(one) for one in ending["findings"]], code)
 
 
 def _silent_end(code: int, words: str) -> StartFailedError:

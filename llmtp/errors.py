@@ -22,7 +22,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from enum import IntEnum
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, get_args
+
+from llmtp.text import clean
+
+_MOST_CHARACTERS = 2000
 
 
 class ExitCode(IntEnum):
@@ -59,6 +63,25 @@ class Finding:
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
+
+    @classmethod
+    def parse(cls, value: Any) -> Finding:
+        """From JSON that another llmtp wrote; raises ValueError for what is none."""
+        texts = {name: _text(value, name) for name in ("rule", "message")}
+        more = {name: _text(value, name, None) for name in ("expected", "observed", "fix")}
+        level = next((one for one in get_args(Level) if one == _text(value, "level")), None)
+        if level is None:
+            raise ValueError("the level of a finding")
+        return cls(level=level, **texts, **more)
+
+
+def _text(value: Any, name: str, *otherwise: None) -> Any:
+    found = value.get(name, *otherwise) if isinstance(value, dict) else None
+    if isinstance(found, str):
+        return clean(found, _MOST_CHARACTERS)
+    if found is None and otherwise:
+        return None
+    raise ValueError(f"the {name} of a finding")
 
 
 class LlmtpError(Exception):

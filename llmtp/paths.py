@@ -83,6 +83,9 @@ def read_cache(path: Path) -> dict[str, Any]:
 
 
 def private_dir(path: Path) -> Path:
-    """Make a directory that only its owner can look into."""
-    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    """Make a directory, and those above it that are missing, for its owner only."""
+    missing = [one for one in (path, *path.parents) if not exists(one)]
+    for one in reversed(missing):
+        one.mkdir(mode=0o700, exist_ok=True)
+    path.mkdir(mode=0o700, exist_ok=True)
     return path

@@ -150,7 +150,7 @@ class Registered:
         self._view.state(state)
 
     def draining(self, requests: int, at_most_s: float) -> None:
-        self._registration.change(draining=requests)
+        self._registration.change(state=State.STOPPING, draining=requests)
         self._view.draining(requests, at_most_s)
 
 

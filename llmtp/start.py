@@ -35,6 +35,7 @@ from llmtp.plan.result import Plan
 from llmtp.server.answer import Answer, stream_answer
 from llmtp.server.life import Life, State
 from llmtp.server.log import RunLog
+from llmtp.server.process import DRAIN_S
 from llmtp.server.proof import Proof
 from llmtp.server.pulse import Pulse
 from llmtp.server.session import Session
@@ -46,8 +47,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 SAMPLE_EVERY_S = 1.0
-#: Told to end, the engine breaks requests off: so they may finish before, for so long.
-DRAIN_S = 30.0
 _DRAIN_LOOK_S = 0.5
 
 

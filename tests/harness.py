@@ -155,10 +155,13 @@ def http(
         return {k.lower(): v for k, v in answer.headers.items()}, json.loads(answer.read())
 
 
-def chat(url: str, text: str = "hello", **options: Any) -> dict[str, Any]:
+def chat(
+    url: str, text: str = "hello", *, key: str | None = None, **options: Any
+) -> dict[str, Any]:
     """One chat completion, as any OpenAI client would ask."""
     body = {"messages": [{"role": "user", "content": text}], **options}
-    _, answer = http(f"{url}/v1/chat/completions", body)
+    headers = {"Authorization": f"Bearer {key}"} if key else {}
+    _, answer = http(f"{url}/v1/chat/completions", body, headers)
     assert isinstance(answer, dict)
     return answer
 

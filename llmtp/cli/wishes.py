@@ -67,10 +67,15 @@ def imagined_cards(vram: str | None, backend: str | None) -> list[Device] | None
 
 def _port_taken(host: str, port: int) -> UsageError:
     from llmtp.machine.family import listener
+    from llmtp.server.standing import live
 
     who, fix = listener(port), "leave out --port for a free one, or use another"
     by = "is taken, or not ours to open"
-    if who is not None:
+    ours = next((one.entry for one in live() if one.entry.port == port), None)
+    if ours is not None:
+        by = f"is taken by {ours.id}, which llmtp runs"
+        fix = f"{fix}; or end that server: llmtp stop {ours.id}"
+    elif who is not None:
         by = f"is taken by {clean(who[1], 40)}, process {who[0]}"
         fix = f"{fix}; or end that process: kill {who[0]}"
     return UsageError(f"port {port} on {clean(host, 60)} {by}", rule="port-taken", fix=fix)

@@ -18,6 +18,7 @@ from typing import Any
 from llmtp import signals
 
 _POLL_S = 0.05
+_MOST = (1 << 31) - 1
 #: Behind the name in /proc/PID/stat, which may have blanks and brackets itself.
 _STATE, _START_TICKS = 0, 19
 
@@ -43,7 +44,7 @@ class ProcessId:
             return None
         if isinstance(value, dict):
             pid, started = value.get("pid"), value.get("started")
-            if type(pid) is int and pid > 0 and isinstance(started, str):
+            if type(pid) is int and 0 < pid <= _MOST and isinstance(started, str):
                 return cls(pid, started)
         raise ValueError("no process")
 

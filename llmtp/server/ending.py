@@ -8,14 +8,13 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from llmtp.errors import ExitCode, Finding, NotFoundError, OtherEndedError
+from llmtp.errors import ExitCode, NotFoundError, OtherEndedError
 from llmtp.machine.identity import ProcessId
 from llmtp.machine.marks import marked
 from llmtp.server import registry
 from llmtp.server.entry import Entry
-from llmtp.server.process import TERM_WAIT_S
+from llmtp.server.process import DRAIN_S, TERM_WAIT_S
 from llmtp.server.standing import Known, Standing, newest_known
-from llmtp.start import DRAIN_S
 
 #: For what llmtp does at an end besides waiting for requests: the engine, its output, its files.
 _ENDING_S = 15.0
@@ -50,19 +49,19 @@ def stop(servers: Sequence[Known], on_draining: Callable[[Entry], None]) -> Iter
 
 
 def _stopped(known: Known, on_draining: Callable[[Entry], None]) -> Stopped:
-    entry, how, findings = known.entry, "stopped; nobody kept it up", []
+    entry, how = known.entry, "stopped; nobody kept it up"
     if known.standing is Standing.SUPERVISED:
-        if _wait(entry, DRAIN_S + _ENDING_S, on_draining):
-            now = registry.read(entry.id)
-            return Stopped(now if now and now.llmtp == entry.llmtp else entry, "stopped")
-        how = "killed: the llmtp that kept it up did not answer"
-        findings.append(Finding("killed", "warning", f"{entry.id} was {how}"))
-        entry.llmtp.signal(signal.SIGKILL)
-        entry.llmtp.wait(_KILL_WAIT_S)
+        if not _wait(entry, DRAIN_S + _ENDING_S, on_draining):
+            entry.llmtp.signal(signal.SIGKILL)
+            entry.llmtp.wait(_KILL_WAIT_S)
+        now = registry.read(entry.id)
+        if now is None or now.llmtp != entry.llmtp or now.is_over:
+            registry.sweep(entry)
+            return Stopped(entry, "stopped")
+        entry, how = now, "killed: the llmtp that kept it up did not end it"
     _end(_processes(entry, known.processes))
-    registration = registry.Registration(entry)
-    registration.end(ExitCode.OK, findings)
-    return Stopped(registration.entry, how)
+    registry.Registration(entry).end(ExitCode.OK, [])
+    return Stopped(entry, how)
 
 
 def _wait(entry: Entry, at_most_s: float, on_draining: Callable[[Entry], None]) -> bool:
@@ -102,6 +101,5 @@ def wait(known: Known) -> Entry:
     if now.llmtp != entry.llmtp:
         raise NotFoundError(f"{entry.id} has ended, and another server has its name since")
     if now.exit_code:
-        findings = [Finding(**one) for one in now.findings]
-        raise OtherEndedError(findings, ExitCode(now.exit_code))
+        raise OtherEndedError(now.findings, ExitCode(now.exit_code))
     return now

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from llmtp.errors import ExitCode, Finding
 from llmtp.machine.identity import ProcessId
 from llmtp.server.life import State
 
@@ -17,6 +18,7 @@ VERSION = 1
 _RESERVED = "all"
 _LONGEST = 48
 _ID = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,58}[a-z0-9])?")
+_MOST_S = 1e11
 _OVER = (State.STOPPED, State.FAILED)
 
 
@@ -48,7 +50,7 @@ class Entry:
     draining: int = 0
     exit_code: int | None = None
     ended_at: float | None = None
-    findings: tuple[Mapping[str, Any], ...] = ()
+    findings: tuple[Finding, ...] = ()
 
     @property
     def is_over(self) -> bool:
@@ -72,7 +74,7 @@ class Entry:
             "log": str(self.log),
             "api_key_file": str(self.api_key_file) if self.api_key_file else None,
             "plan": dict(self.plan),
-            "findings": [dict(one) for one in self.findings],
+            "findings": [one.to_dict() for one in self.findings],
         }
         return json.dumps(value, indent=1)
 
@@ -103,7 +105,7 @@ def _entry(value: dict[str, Any]) -> Entry:
         state=State(value["state"]),
         model=_typed(value, "model", str),
         url=_typed(value, "url", str),
-        started_at=float(value["started_at"]),
+        started_at=_time(value["started_at"]),
         restarts=_typed(value, "restarts", int),
         mtp=None if value["mtp"] is None else _typed(value, "mtp", bool),
         n_max=_typed(value, "n_max", int),
@@ -114,10 +116,17 @@ def _entry(value: dict[str, Any]) -> Entry:
         wanted=_typed(value, "wanted", str),
         plan=_typed(value, "plan", dict),
         draining=_typed(value, "draining", int),
-        exit_code=None if value["exit_code"] is None else _typed(value, "exit_code", int),
-        ended_at=None if value["ended_at"] is None else float(value["ended_at"]),
-        findings=tuple(one for one in value["findings"] if isinstance(one, dict)),
+        exit_code=None if value["exit_code"] is None else int(ExitCode(value["exit_code"])),
+        ended_at=None if value["ended_at"] is None else _time(value["ended_at"]),
+        findings=tuple(Finding.parse(one) for one in value["findings"]),
     )
+
+
+def _time(value: Any) -> float:
+    """Seconds since the epoch, in this millennium or the one before."""
+    if not 0 <= float(value) < _MOST_S:
+        raise ValueError("a time")
+    return float(value)
 
 
 def _typed(value: dict[str, Any], name: str, kind: type) -> Any:

@@ -17,6 +17,8 @@ from llmtp.engine.command import Command
 from llmtp.errors import StartFailedError
 from llmtp.machine.family import Family, adopt_orphans, kill_orphans
 
+#: Told to end, the engine breaks requests off: so they may finish before, for so long.
+DRAIN_S = 30.0
 #: From TERM to KILL. A server without requests needs a tenth of a second.
 TERM_WAIT_S = 5.0
 _KILL_WAIT_S = 30.0

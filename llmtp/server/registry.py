@@ -21,6 +21,7 @@ from typing import Any
 from llmtp import paths, signals
 from llmtp.errors import ExitCode, Finding, UsageError
 from llmtp.machine.marks import MARK, marked
+from llmtp.server.access import key_file
 from llmtp.server.entry import Entry, id_for, parse_entry
 from llmtp.server.life import State
 
@@ -29,7 +30,7 @@ KEPT = 20
 _LOCK_WAIT_S = 10.0
 _LOCK_POLL_S = 0.02
 _MOST_BYTES = 1 << 20
-_PART_S = 60.0
+_FORGOTTEN_S = 120.0
 _ASKED_FOR = (ExitCode.OK, ExitCode.INTERRUPTED, ExitCode.TERMINATED)
 
 
@@ -87,8 +88,8 @@ def _file(entry_id: str) -> Path:
     return folder() / f"{entry_id}.json"
 
 
-def _stop_file(entry_id: str) -> Path:
-    return folder() / f"{entry_id}.stop"
+def _stop_file(entry: Entry) -> Path:
+    return folder() / f"{entry.id}.{entry.llmtp.pid}.stop"
 
 
 @signals.hold()
@@ -191,7 +192,7 @@ class Registration:
     @property
     def stop_is_asked(self) -> bool:
         """Did `llmtp stop` ask for its end?"""
-        return _stop_file(self.id).exists()
+        return _stop_file(self.entry).exists()
 
     def change(self, **fields: Any) -> None:
         """Write what is new."""
@@ -209,10 +210,14 @@ class Registration:
 
     def end(self, code: ExitCode, findings: list[Finding]) -> None:
         """The last word, and nothing of it is left but the entry itself."""
-        told = tuple(one.to_dict() for one in findings)
         state = State.STOPPED if code in _ASKED_FOR else State.FAILED
         self.change(
-            state=state, server=None, exit_code=int(code), ended_at=time.time(), findings=told
+            state=state,
+            server=None,
+            draining=0,
+            exit_code=int(code),
+            ended_at=time.time(),
+            findings=tuple(findings),
         )
         sweep(self.entry)
 
@@ -240,9 +245,9 @@ class Registration:
 def sweep(entry: Entry) -> None:
     """Remove what belongs to a server that has ended: its key, and who asked for its end."""
     with contextlib.suppress(OSError):
-        _stop_file(entry.id).unlink(missing_ok=True)
-        if entry.key_is_made and entry.api_key_file is not None:
-            entry.api_key_file.unlink(missing_ok=True)
+        _stop_file(entry).unlink(missing_ok=True)
+        if entry.key_is_made:
+            key_file(entry.id).unlink(missing_ok=True)
 
 
 def register(model: str, make: Callable[[str], Entry]) -> Registration:
@@ -264,12 +269,9 @@ def claim(model: str, make: Callable[[str], Entry]) -> Registration:
     over = sorted((one for one in known if one.id not in taken), key=_ended_at)
     gone = [_file(one.id) for one in over[: max(len(over) - KEPT + 1, 0)]]
     with contextlib.suppress(OSError):
-        for path in (*gone, *_forgotten_parts()):
+        for path in (*gone, *_forgotten()):
             path.unlink(missing_ok=True)
-    entry_id = id_for(model, taken)
-    with contextlib.suppress(OSError):
-        _stop_file(entry_id).unlink(missing_ok=True)
-    registration = Registration(make(entry_id))
+    registration = Registration(make(id_for(model, taken)))
     registration.change()
     return registration
 
@@ -282,11 +284,11 @@ def is_live(entry: Entry) -> bool:
     return entry.llmtp.is_alive or server or mark_of(entry.id) in marked()
 
 
-def _forgotten_parts() -> Iterator[Path]:
-    """Of those who were killed while they wrote."""
-    for path in folder().glob("*.part"):
+def _forgotten() -> Iterator[Path]:
+    """Files of those who were killed while they wrote, or asked for an end."""
+    for path in (*folder().glob("*.part"), *folder().glob("*.stop")):
         with contextlib.suppress(FileNotFoundError):
-            if time.time() - path.stat().st_mtime > _PART_S:
+            if time.time() - path.stat().st_mtime > _FORGOTTEN_S:
                 yield path
 
 
@@ -298,6 +300,6 @@ def ask_to_stop(entry: Entry) -> None:
     """Say that `llmtp stop` ends it, for who keeps it up. Raises UsageError on a full disk."""
     try:
         with signals.hold():
-            os.close(os.open(_stop_file(entry.id), os.O_WRONLY | os.O_CREAT, 0o600))
+            os.close(os.open(_stop_file(entry), os.O_WRONLY | os.O_CREAT, 0o600))
     except OSError as error:
         raise _unwritable(error) from error

@@ -106,7 +106,7 @@ def _settle(entry: Entry) -> Entry:
         if now is not None:
             return now
     code = int(ExitCode.SERVER_DIED)
-    return replace(entry, state=State.FAILED, exit_code=code, findings=(finding.to_dict(),))
+    return replace(entry, state=State.FAILED, exit_code=code, findings=(finding,))
 
 
 def _lost_entry(name: str, processes: Sequence[ProcessId]) -> Entry:

@@ -1,0 +1,108 @@
+"""Days of use, with everything that goes wrong on them; the long run has a hundred."""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import signal
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+from harness import Cli, Result, alive, chat, wait_until
+
+from llmtp.server.life import State
+
+
+def servers(cli: Cli) -> dict[str, dict[str, Any]]:
+    """What `ps` says, by id."""
+    return {one["id"]: one for one in cli("ps", "--json").json["data"]["servers"]}
+
+
+def assert_nothing_left(cli: Cli) -> None:
+    """No server, no key, and no file but entries, logs and the lock."""
+    assert servers(cli) == {}
+    (folder,) = (cli.home / ".local/state/llmtp/servers").iterdir()
+    assert {path.suffix for path in folder.iterdir()} <= {".json", ""}
+    assert list((cli.home / ".local/state/llmtp/keys").glob("*")) == []
+
+
+def second_model(demo: Path, folder: Path) -> Path:
+    """The demo pair under other names."""
+    shutil.copy(demo / "mtp-demo.gguf", folder / "mtp-other.gguf")
+    return Path(shutil.copy(demo / "demo.gguf", folder / "other.gguf"))
+
+
+@pytest.mark.soak
+def test_a_day_leaves_nothing(
+    cli: Cli, demo: Path, tmp_path: Path, soak: bool, dice: random.Random
+) -> None:
+    """Start two, look, ask both, watch, kill a part, ask again, read a log, stop all."""
+    other = second_model(demo, tmp_path)
+    for _ in range(100 if soak else 2):
+        for words in (("demo", "--make-key"), (str(other), "--n-max", "3")):
+            assert cli("run", *words, "--detach").code == 0
+        both = servers(cli)
+        assert list(both) == ["demo", "other"]
+        ask(both["demo"])
+        ask(both["other"])
+        name, part = dice.choice(["demo", "other"]), dice.choice(["llmtp_pid", "pid", "both"])
+        victims = ["llmtp_pid", "pid"] if part == "both" else [part]
+        pids = [both[name][victim] for victim in victims]
+        for pid in pids:
+            os.kill(pid, signal.SIGKILL)
+        wait_until(lambda pids=pids: not any(alive(pid) for pid in pids))  # type: ignore[misc]
+        if part == "pid":
+            wait_until(lambda name=name: servers(cli)[name]["restarts"] == 1)  # type: ignore[misc]
+            wait_until(lambda name=name: servers(cli)[name]["state"] == "ready")  # type: ignore[misc]
+        now = servers(cli)
+        if part == "both":
+            assert name not in now
+        else:
+            assert now[name]["state"] == ("unsupervised" if part == "llmtp_pid" else "ready")
+            ask(now[name])
+        ask(now["other" if name == "demo" else "demo"])
+        assert "listening on" in cli("logs", name).stdout
+        assert cli("stop", "all").code == 0
+        assert not any(alive(one[pid]) for one in both.values() for pid in ("pid", "llmtp_pid"))
+        assert_nothing_left(cli)
+
+
+def ask(server: dict[str, Any]) -> None:
+    key_file = server["api_key_file"]
+    key = Path(key_file).read_text(encoding="utf-8").strip() if key_file else None
+    assert chat(server["url"], key=key)["choices"]
+
+
+@pytest.mark.soak
+def test_starts_and_stops_that_race_leave_nothing(
+    cli: Cli, soak: bool, dice: random.Random
+) -> None:
+    """Of four servers, in any order; each is told what became of what it wanted."""
+    count = 50 if soak else 8
+    commands: list[tuple[str, ...]] = [("run", "demo", "--detach", "--ctx", dice.choice(["2k", "3k", "4k", "5k"]))
+                for _ in range(count)]  # fmt: skip
+    commands += [("stop", dice.choice(["all", "demo", "demo-2", "demo-3"])) for _ in range(count)]
+    dice.shuffle(commands)
+    results: list[tuple[str, Result]] = []
+
+    def run(command: tuple[str, ...]) -> None:
+        results.append((command[0], cli(*command)))
+
+    threads = [threading.Thread(target=run, args=(command,)) for command in commands]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(results) == len(commands)
+    for command, result in results:
+        # A start may be stopped while it starts, and a stop may come too early or too late.
+        assert result.code in {"run": (0, 6, 143), "stop": (0, 8)}[command], result
+        assert result.code != 6 or "was stopped before it was ready" in result.stderr, result
+        assert "Traceback" not in result.stderr
+    states = {one["state"] for one in servers(cli).values()}
+    assert states <= {State.READY.value}
+    assert cli("stop", "all").code == 0
+    assert_nothing_left(cli)

@@ -1,0 +1,446 @@
+"""Servers in the background: from another shell, and after everything that can happen to them."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import stat
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from harness import (
+    LONG,
+    WAIT_S,
+    Cli,
+    Result,
+    alive,
+    assert_one_clear_line,
+    chat,
+    fake_engine,
+    http,
+    stream,
+    wait_until,
+)
+
+
+def servers(cli: Cli, *args: str) -> list[dict[str, Any]]:
+    """What `ps` says."""
+    found = cli("ps", "--json", *args).json["data"]["servers"]
+    assert isinstance(found, list)
+    return found
+
+
+def folder(cli: Cli) -> Path:
+    """Where the entries are."""
+    (found,) = (cli.home / ".local/state/llmtp/servers").iterdir()
+    return found
+
+
+def entry(cli: Cli, name: str) -> dict[str, Any]:
+    value = json.loads((folder(cli) / f"{name}.json").read_text(encoding="utf-8"))
+    assert isinstance(value, dict)
+    return value
+
+
+@contextlib.contextmanager
+def detached(cli: Cli, *args: str | Path, model: str = "demo") -> Iterator[dict[str, Any]]:
+    """A server in the background, and its data; whatever is left is stopped."""
+    result = cli("run", model, "--detach", "--json", *args)
+    assert result.code == 0, result
+    try:
+        yield result.json["data"]
+    finally:
+        cli("stop", "all")
+
+
+def assert_nothing_left(cli: Cli) -> None:
+    """No server, and no file but entries and logs."""
+    assert servers(cli) == []
+    assert {path.suffix for path in folder(cli).iterdir()} <= {".json", ""}
+    keys = cli.home / ".local/state/llmtp/keys"
+    assert not keys.exists() or list(keys.iterdir()) == []
+
+
+def test_it_stays_when_who_started_it_is_gone(cli: Cli) -> None:
+    """In a session of its own, with no terminal and no pipe, and usable from any other shell."""
+    result = cli("run", "demo", "--detach")
+    assert result.code == 0, result
+    name, url = result.stdout.split()
+    (known,) = servers(cli)
+    assert (name, known["id"], known["state"]) == ("demo", "demo", "ready")
+    assert url == f"{known['url']}/v1"
+    assert (known["model"], known["restarts"], known["mtp"]) == ("demo", 0, True)
+    llmtp = psutil.Process(known["llmtp_pid"])
+    assert (os.getsid(llmtp.pid), llmtp.terminal()) == (llmtp.pid, None)
+    held = {Path(f"/proc/{llmtp.pid}/fd/{number}").readlink() for number in (0, 1, 2)}
+    assert held == {Path(os.devnull)}
+    assert psutil.Process(known["pid"]).ppid() == llmtp.pid
+    assert chat(known["url"])["choices"]
+    assert f"{name}  ready  {url}" in cli("ps").stdout
+    stopped = cli("stop", name)
+    assert (stopped.code, stopped.stdout, stopped.stderr) == (0, "", "demo stopped\n")
+    assert not alive(known["pid"])
+    assert not alive(llmtp.pid)
+    assert_nothing_left(cli)
+    (ended,) = servers(cli, "--all")
+    assert (ended["state"], ended["exit_code"], ended["pid"]) == ("stopped", 0, None)
+
+
+def test_only_its_owner_can_look(cli: Cli) -> None:
+    with detached(cli, "--make-key") as data:
+        files = [*folder(cli).iterdir(), Path(data["log"]), Path(data["api_key_file"])]
+        for path in (*files, *(one.parent for one in files), folder(cli).parent):
+            mode = stat.S_IMODE(path.stat().st_mode)
+            assert mode == (0o700 if path.is_dir() else 0o600), path
+
+
+def test_a_failed_start_is_told_as_in_the_foreground(cli: Cli, tmp_path: Path) -> None:
+    engine = fake_engine(tmp_path)
+    args = ("run", "demo", "--engine", engine, "--detach")
+    result = cli(*args, env={"FAKE_ENGINE": "unknown-end"})
+    assert_one_clear_line(result, 6, "the moon is in the wrong")
+    body = cli(*args, "--json", env={"FAKE_ENGINE": "unknown-end"}).json
+    assert (body["ok"], body["exit_code"], body["findings"][-1]["level"]) == (False, 6, "error")
+    assert_nothing_left(cli)
+    (ended,) = servers(cli, "--all")
+    assert (ended["state"], ended["exit_code"]) == ("failed", 6)
+    waited = cli("wait", "demo")
+    assert_one_clear_line(waited, 6, "the moon is in the wrong")
+
+
+def test_what_runs_already_is_offered(cli: Cli) -> None:
+    with detached(cli, "--ctx", "4096") as first:
+        again = cli("run", "demo", "--ctx", "4096", "--detach", "--json").json
+        assert again["data"]["was_running"]
+        assert not first["was_running"]
+        assert (again["data"]["id"], again["data"]["url"]) == (first["id"], first["url"])
+        assert [one["rule"] for one in again["findings"]] == ["already-running"]
+        same_port = ("run", "demo", "--ctx", "4096", "--detach", "--port", str(first["port"]))
+        assert cli(*same_port).stdout == f"demo  {first['url']}/v1\n"
+        other = cli("run", "demo", "--ctx", "8192", "--detach", "--json").json["data"]
+        assert (other["id"], other["was_running"]) == ("demo-2", False)
+        taken = cli("run", "demo", "--detach", "--port", str(first["port"]))
+        assert_one_clear_line(taken, 2, f"port {first['port']}", "demo, which llmtp runs",
+                              "llmtp stop demo")  # fmt: skip
+        with cli.start("run", "demo", "--ctx", "4096", "--no-live") as running:
+            running.wait_line(lambda line: "demo runs already, as demo at http" in line)
+            running.wait_line(lambda line: line.startswith("ready in"))
+            assert [one["id"] for one in servers(cli)] == ["demo", "demo-2", "demo-3"]
+            assert running.interrupt() == 130
+    assert_nothing_left(cli)
+
+
+def race(cli: Cli, commands: list[tuple[str, ...]]) -> list[Result]:
+    """All at the same time."""
+    results: list[Result] = []
+
+    def run(command: tuple[str, ...]) -> None:
+        results.append(cli(*command))
+
+    threads = [threading.Thread(target=run, args=(command,)) for command in commands]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return results
+
+
+def test_who_starts_the_same_at_once_gets_the_same(cli: Cli) -> None:
+    results = race(cli, [("run", "demo", "--detach")] * 5)
+    assert {result.code for result in results} == {0}, results
+    assert len({result.stdout for result in results}) == 1
+    assert len(servers(cli)) == 1
+    assert cli("stop").code == 0
+    assert_nothing_left(cli)
+
+
+def test_who_starts_others_at_once_gets_others(cli: Cli) -> None:
+    results = race(cli, [("run", "demo", "--detach", "--ctx", f"{1024 * n}") for n in (2, 3, 4)])
+    assert {result.code for result in results} == {0}, results
+    assert sorted(one["id"] for one in servers(cli)) == ["demo", "demo-2", "demo-3"]
+    assert len({one["url"] for one in servers(cli)}) == 3
+    assert_one_clear_line(cli("stop"), 2, "3 servers run: demo", "demo-2", "demo-3")
+    assert cli("stop", "all").code == 0
+    assert_nothing_left(cli)
+    assert cli("stop", "all").stderr == "no server runs\n"
+
+
+@pytest.mark.parametrize("lines", [True, False])
+def test_a_server_in_the_foreground_is_stopped_with_success(cli: Cli, lines: bool) -> None:
+    more = ["--json"] if lines else ["--no-live"]
+    with cli.start("run", "demo", *more) as running:
+        if lines:
+            assert running.wait_event("ready")["id"] == "demo"
+            running.wait_event("sample")
+        else:
+            running.wait_line(lambda line: "idle" in line)
+        (known,) = servers(cli)
+        assert (known["detached"], known["llmtp_pid"]) == (False, running.process.pid)
+        assert cli("stop", "demo").code == 0
+        assert running.process.wait(WAIT_S) == 0
+        last = running.rest()[-1]
+        assert json.loads(last)["exit_code"] == 0 if lines else last.startswith("stopped after")
+    assert_nothing_left(cli)
+
+
+def test_a_server_without_its_llmtp_is_known_and_stopped(cli: Cli) -> None:
+    with detached(cli, "--make-key") as data:
+        (known,) = servers(cli)
+        os.kill(known["llmtp_pid"], signal.SIGKILL)
+        wait_until(lambda: not alive(known["llmtp_pid"]))
+        (lone,) = servers(cli)
+        assert (lone["state"], lone["llmtp_pid"]) == ("unsupervised", None)
+        assert (lone["pid"], lone["url"]) == (known["pid"], data["url"])
+        assert alive(lone["pid"])
+        other = cli("run", "demo", "--make-key", "--detach", "--json").json["data"]
+        assert (other["id"], other["was_running"]) == ("demo-2", False)
+        stopped = cli("stop", "demo")
+        assert (stopped.code, stopped.stderr) == (0, "demo stopped; nobody kept it up\n")
+        assert not alive(lone["pid"])
+    assert_nothing_left(cli)
+
+
+def test_an_engine_whose_entry_is_gone_is_found(cli: Cli) -> None:
+    """By the mark in its environment, also one that left its group."""
+    with detached(cli) as data:
+        (known,) = servers(cli)
+        os.kill(known["llmtp_pid"], signal.SIGKILL)
+        wait_until(lambda: not alive(known["llmtp_pid"]))
+        (folder(cli) / "demo.json").unlink()
+        (lone,) = servers(cli)
+        assert (lone["id"], lone["state"], lone["pid"]) == ("demo", "unsupervised", data["pid"])
+        assert cli("stop", "demo").code == 0
+        assert not alive(data["pid"])
+    assert_nothing_left(cli)
+
+
+def test_both_killed_leave_nothing(cli: Cli) -> None:
+    with detached(cli, "--make-key") as data:
+        (known,) = servers(cli)
+        for pid in (known["llmtp_pid"], known["pid"]):
+            os.kill(pid, signal.SIGKILL)
+        wait_until(lambda: not alive(known["llmtp_pid"]) and not alive(known["pid"]))
+        assert_nothing_left(cli)
+        (ended,) = servers(cli, "--all")
+        assert (ended["state"], ended["exit_code"]) == ("failed", 7)
+        assert_one_clear_line(cli("wait", "demo"), 7, "demo and the llmtp that kept it up are gone")
+        assert_one_clear_line(cli("stop", "demo"), 8, "no server of ours runs as 'demo'")
+        assert data["log"] in cli("wait", "demo").stderr
+
+
+@pytest.mark.parametrize("of", ["another start", "another boot"])
+def test_a_number_of_somebody_else_is_never_signalled(cli: Cli, of: str) -> None:
+    """After a restart of the machine, or long after, the numbers are those of others."""
+    with detached(cli):
+        pass
+    file = folder(cli) / "demo.json"
+    known = entry(cli, "demo")
+    other = subprocess.Popen(["sleep", "600"], start_new_session=True)
+    try:
+        ticks = Path(f"/proc/{other.pid}/stat").read_text().rpartition(")")[2].split()[19]
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        mine = {
+            "another start": f"{boot} {int(ticks) + 1}",
+            "another boot": f"00000000-0000-0000-0000-000000000000 {ticks}",
+        }[of]
+        process = {"pid": other.pid, "started": mine}
+        alike = {"state": "ready", "exit_code": None, "llmtp": process, "server": process}
+        file.write_text(json.dumps(known | alike))
+        assert servers(cli) == []
+        assert_one_clear_line(cli("stop", "demo"), 8, "no server of ours runs as 'demo'")
+        assert other.poll() is None
+        file.write_text(json.dumps(known | alike))
+        assert cli("stop", "all").code == 0
+        assert other.poll() is None
+    finally:
+        other.kill()
+        other.wait()
+    (ended,) = servers(cli, "--all")
+    assert (ended["state"], ended["exit_code"]) == ("failed", 7)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"{", b"[]", b'{"version": 2}', b'{"version": 1}', b"\xff\xfe", b"[" * 9999, b"null"],
+)
+def test_a_file_that_is_no_entry_harms_nobody(cli: Cli, content: bytes) -> None:
+    with detached(cli) as data:
+        (folder(cli) / "other.json").write_bytes(content)
+        result = cli("ps", "--json")
+        assert [one["id"] for one in result.json["data"]["servers"]] == [data["id"]]
+        (finding,) = result.json["findings"]
+        assert (finding["rule"], finding["level"]) == ("registry", "warning")
+        assert finding["fix"] == f"remove it: rm {folder(cli) / 'other.json'}"
+    assert (folder(cli) / "other.json").read_bytes() == content
+
+
+@pytest.mark.parametrize("damage", ["removed", "changed"])
+def test_an_entry_that_was_damaged_comes_back(cli: Cli, damage: str) -> None:
+    with detached(cli) as data:
+        file = folder(cli) / "demo.json"
+        if damage == "removed":
+            file.unlink()
+        else:
+            file.write_text("{")
+        wait_until(lambda: file.exists() and file.read_text().endswith("}\n"))
+        assert entry(cli, "demo")["server"]["pid"] == data["pid"]
+        (known,) = servers(cli)
+        assert (known["id"], known["state"]) == ("demo", "ready")
+
+
+def test_no_place_for_entries(cli: Cli) -> None:
+    """What nobody could find again is not started; in the foreground it may run."""
+    nowhere = {"XDG_STATE_HOME": "/proc"}
+    detaching = cli("run", "demo", "--detach", env=nowhere)
+    assert_one_clear_line(detaching, 2, "cannot be written", "XDG_STATE_HOME")
+    assert cli("ps", "--json", env=nowhere).json["data"] == {"servers": []}
+    with cli.start("run", "demo", "--json", env=nowhere) as running:
+        running.wait_event("sample")
+        assert running.interrupt() == 130
+        findings = json.loads(running.rest()[-1])["findings"]
+        assert "registry" in [one["rule"] for one in findings]
+
+
+def test_a_key_is_nowhere_but_in_its_file(cli: Cli) -> None:
+    with detached(cli, "--make-key") as data:
+        file = Path(data["api_key_file"])
+        key = file.read_text(encoding="utf-8").strip()
+        variables = subprocess.run(
+            ["/bin/sh", "-c", f'eval "$({cli.program} env)" && env'],
+            env=cli.env, capture_output=True, text=True, check=True,
+        ).stdout  # fmt: skip
+        assert f"OPENAI_API_KEY={key}\n" in variables
+        assert f"OPENAI_BASE_URL={data['url']}/v1\n" in variables
+        headers = {"Authorization": f"Bearer {key}"}
+        assert http(f"{data['url']}/v1/models", headers=headers)[1]["data"]
+        spoken = [
+            cli(command, *more) for command in ("ps", "env", "logs") for more in ((), ("--json",))
+        ]
+        assert all(result.code == 0 for result in spoken)
+        pids = (data["pid"], servers(cli)[0]["llmtp_pid"])
+        argv = [psutil.Process(pid).cmdline() for pid in pids]
+        for text in (*(one.stdout + one.stderr for one in spoken), str(argv), str(data),
+                     (folder(cli) / "demo.json").read_text()):  # fmt: skip
+            assert key not in text
+        assert cli("env", "--json").json["data"]["api_key_file"] == str(file)
+    assert not file.exists()
+
+
+def test_logs_of_a_server_that_runs_and_that_has_ended(cli: Cli) -> None:
+    with detached(cli) as data:
+        assert "listening on" in cli("logs").stdout
+        with Path(data["log"]).open("a") as log:
+            log.write("0.01 I hostile \x1b[31mred\x07\n")
+        with cli.start("logs", "demo", "--follow") as following:
+            line = following.wait_line(lambda line: "hostile" in line)
+            assert line.endswith("hostile �[31mred�")
+            following.wait_line(lambda line: "slots are idle" in line)
+            assert cli("stop").code == 0
+            assert following.process.wait(WAIT_S) == 0
+    body = cli("logs", "demo", "--json").json["data"]
+    assert (body["id"], body["log"]) == ("demo", data["log"])
+    assert any("listening on" in line for line in body["lines"])
+    lines = cli("logs", "--follow", "--json").lines
+    assert [line["event"] for line in lines[-2:]] == ["line", "exit"]
+    assert [line["line"] for line in lines[:-1]] == body["lines"]
+    Path(data["log"]).unlink()
+    assert_one_clear_line(cli("logs", "demo"), 8, "there is no log of demo")
+
+
+def test_wait_ends_as_the_server_does(cli: Cli) -> None:
+    with detached(cli), cli.start("wait", "demo") as waiting:
+        assert cli("stop", "demo").code == 0
+        assert waiting.process.wait(WAIT_S) == 0
+        assert waiting.rest() == ["demo has ended"]
+    with cli.start("run", "demo", "--json") as running:
+        running.wait_event("sample")
+        with cli.start("wait") as waiting:
+            assert running.interrupt(signal.SIGTERM) == 143
+            assert waiting.process.wait(WAIT_S) == 143
+
+
+def test_a_crash_is_counted_and_outlived(cli: Cli) -> None:
+    with detached(cli) as data:
+        os.kill(data["pid"], signal.SIGKILL)
+
+        def is_back() -> bool:
+            (now,) = servers(cli)
+            return (now["restarts"], now["state"]) == (1, "ready")
+
+        wait_until(is_back)
+        (now,) = servers(cli)
+        assert now["pid"] != data["pid"]
+        assert (now["url"], now["started_at"]) == (data["url"], entry(cli, "demo")["started_at"])
+        assert chat(now["url"])["choices"]
+
+
+def test_requests_may_finish_and_a_second_stop_does_not_wait(cli: Cli) -> None:
+    with detached(cli) as data:
+        server = psutil.Process(data["pid"])
+        pieces = stream(data["url"], LONG)
+        next(pieces)
+        server.suspend()
+        with cli.start("stop", "demo") as stopping:
+            stopping.wait_line(lambda line: "demo stops once 1 request ended" in line)
+            (known,) = servers(cli)
+            assert known["state"] == "stopping"
+            since = time.monotonic()
+            assert cli("stop", "demo").code == 0
+            assert time.monotonic() - since < 20
+            assert stopping.process.wait(WAIT_S) == 0
+        assert not alive(data["pid"])
+    assert_nothing_left(cli)
+
+
+def test_a_start_that_nobody_wants_any_more(cli: Cli, tmp_path: Path) -> None:
+    """By Ctrl-C there, and by a stop from elsewhere."""
+    args = ("run", "demo", "--engine", fake_engine(tmp_path), "--detach")
+    for by in ("Ctrl-C", "stop"):
+        with cli.start(*args, env={"FAKE_ENGINE": "never-ready"}) as starting:
+            wait_until(lambda: any(one["pid"] for one in servers(cli)))
+            (known,) = servers(cli)
+            assert known["state"] == "starting"
+            if by == "stop":
+                assert cli("stop", "demo").code == 0
+                assert starting.process.wait(WAIT_S) == 6
+                assert "was stopped before it was ready" in starting.rest()[0]
+            else:
+                assert starting.interrupt() == 130
+        assert not alive(known["pid"])
+        assert_nothing_left(cli)
+
+
+@pytest.mark.parametrize("name", ["nope", "../demo", "demo.json", "", "a" * 999, "d\x1bemo", "all"])
+@pytest.mark.parametrize("command", ["stop", "logs", "wait", "env"])
+def test_a_server_that_is_not_there(cli: Cli, command: str, name: str) -> None:
+    if (command, name) == ("stop", "all"):
+        assert cli("stop", "all").code == 0
+        return
+    result = cli(command, name)
+    assert_one_clear_line(result, 8, "llmtp run MODEL --detach")
+    assert "\x1b" not in result.stderr
+
+
+def test_nothing_runs(cli: Cli) -> None:
+    assert cli("ps").stdout == "no server runs; start one with: llmtp run MODEL --detach\n"
+    for command in ("stop", "env"):
+        assert_one_clear_line(cli(command), 8, "no server runs")
+    for command in ("logs", "wait"):
+        assert_one_clear_line(cli(command), 8, "no server was started yet")
+    assert_one_clear_line(cli("run", "demo", "--detach", "--ask", "x"), 2, "exclude each other")
+
+
+@pytest.mark.parametrize("columns", [40, 60, 80, 120])
+def test_ps_fits_the_terminal(cli: Cli, columns: int) -> None:
+    with detached(cli) as data:
+        lines = cli("ps", env={"COLUMNS": str(columns)}).stdout.splitlines()
+    assert max(map(len, lines)) <= columns
+    assert any(f"{data['url']}/v1" in line for line in lines)
