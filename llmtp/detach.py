@@ -6,19 +6,21 @@ It tells on a pipe what happens until its server is ready and proved, and lets g
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
 import signal
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
 from llmtp import signals
 from llmtp.chain import Prepared
 from llmtp.errors import ExitCode, Finding, LlmtpError, OtherEndedError, StartFailedError
+from llmtp.machine.identity import ProcessId
 from llmtp.registered import VARIABLE, fingerprint, new_entry
 from llmtp.server import registry
 from llmtp.server.entry import Entry
@@ -31,7 +33,7 @@ from llmtp.text import clean
 _LOOK_S = 0.1
 #: `python -P`: nothing is imported from the folder where somebody happens to be.
 _LLMTP = (sys.executable, "-P", "-m", "llmtp")
-_TEXT = ("utf-8", "replace")
+_MOST_WORDS = 1 << 16
 
 
 def is_detached() -> bool:
@@ -65,31 +67,16 @@ def detach(
     serving = prepared.request.serving
     port = serving.port if serving.port_was_asked else None
     while True:
-        with registry.locked():
-            same = running_already(wanted, port)
+        with contextlib.ExitStack() as stack:
+            with registry.locked():
+                same = running_already(wanted, port)
+                if same is None:
+                    other = stack.enter_context(_Other(argv))
+                    other.claim(prepared, wanted)
             if same is None:
-                registration = registry.claim(
-                    prepared.plan.name,
-                    lambda name: new_entry(name, prepared, wanted, detached=True),
-                )
-                registration.check()
-        if same is None:
-            with _ended_if_not_taken_over(registration):
-                return _start(registration, argv, on_event, on_finding), False
+                return other.until_ready(on_event, on_finding), False
         if (entry := _until_ready(same)) is not None:
             return entry, True
-
-
-@contextlib.contextmanager
-def _ended_if_not_taken_over(registration: Registration) -> Iterator[None]:
-    """Who keeps the server up writes its end, unless there never was one."""
-    try:
-        yield
-    except BaseException:
-        now = registry.read(registration.id)
-        if now is not None and now.llmtp == registration.entry.llmtp:
-            registration.end(ExitCode.START_FAILED, [])
-        raise
 
 
 def _until_ready(entry: Entry) -> Entry | None:
@@ -104,65 +91,109 @@ def _until_ready(entry: Entry) -> Entry | None:
         threading.Event().wait(_LOOK_S)
 
 
-def _start(
-    registration: Registration,
-    argv: Sequence[str],
-    on_event: Callable[[Event], None],
-    on_finding: Callable[[Finding], None],
-) -> Entry:
-    started: dict[str, Any] = {}
-    with contextlib.ExitStack() as stack:
-        with signals.hold():
-            words = stack.enter_context(tempfile.TemporaryFile())
-            told, ours = os.pipe()
-            lines = stack.enter_context(os.fdopen(told, encoding="utf-8"))
+class _Other:
+    """The second llmtp, which waits on its stdin for the id of its entry."""
+
+    def __init__(self, argv: Sequence[str]) -> None:
+        self._registration: Registration | None = None
+        self._is_over = False
+        self._code = 0
+        with signals.hold(), contextlib.ExitStack() as stack:
+            self._words = stack.enter_context(tempfile.TemporaryFile())
+            (hears, ours), (told, tells) = _pipe(), _pipe()
+            self._ours = stack.enter_context(os.fdopen(ours, "w", encoding="utf-8"))
+            self._told = stack.enter_context(os.fdopen(told, encoding="utf-8"))
             try:
-                child = _spawn([*_LLMTP, *argv], registration.id, ours, words.fileno())
+                self._pid = _spawn([*_LLMTP, *argv], (hears, tells, self._words.fileno()))
             finally:
-                os.close(ours)
-        try:
-            for line in lines:
-                value = json.loads(line)
-                match value.pop("event"):
-                    case "finding":
-                        on_finding(Finding.parse(value["finding"]))
-                    case "exit":
-                        os.waitpid(child, 0)
-                        raise _failure(value)
-                    case name:
-                        started |= value if name == "ready" else {}
-                        on_event(Event(name, value))
-        except signals.Interrupted:
-            _end(child)
-            raise
-        gone, status = os.waitpid(child, os.WNOHANG)
-        if gone:
-            words.seek(0)
-            raise _silent_end(os.waitstatus_to_exitcode(status), words.read().decode(*_TEXT))
-    known = registry.read(registration.id)
-    return known or replace(registration.entry, state=State.READY, url=started.get("url", ""))
+                os.close(hears)
+                os.close(tells)
+            self._open = stack.pop_all()
 
+    def __enter__(self) -> _Other:
+        return self
 
-def _spawn(argv: list[str], entry_id: str, stdout: int, stderr: int) -> int:
-    """A process in a session of its own, that nobody has to wait for; raises StartFailedError."""
-    with open(os.devnull, "rb") as nothing:  # noqa: PTH123 - a device
-        try:
-            return os.posix_spawn(
-                argv[0],
-                argv,
-                {**os.environ, VARIABLE: entry_id},
-                file_actions=[
-                    (os.POSIX_SPAWN_DUP2, nothing.fileno(), 0),
-                    (os.POSIX_SPAWN_DUP2, stdout, 1),
-                    (os.POSIX_SPAWN_DUP2, stderr, 2),
-                ],
-                setsid=True,
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        """It goes on where it is ready; nobody wants it any more where somebody interrupts, or it
+        cannot be known."""
+        with signals.hold(), self._open:
+            unwanted = kind is signals.Interrupted or self._registration is None
+            if unwanted and not self._is_over:
+                _end(self._pid)
+
+    def claim(self, prepared: Prepared, wanted: str) -> None:
+        """Make its entry; raises UsageError where nothing can be written."""
+        llmtp = ProcessId.of(self._pid)
+        if llmtp is None:
+            return  # dead already: its end tells why
+        with signals.hold():
+            registration = registry.claim(
+                prepared.plan.name,
+                lambda name: new_entry(name, prepared, wanted, llmtp, detached=True),
             )
-        except OSError as error:
-            raise StartFailedError(
-                f"another llmtp cannot be started: {error.strerror}",
-                fix="free memory or processes, or run it in the foreground",
-            ) from error
+            registration.check()
+            self._registration = registration
+            with contextlib.suppress(BrokenPipeError):
+                self._ours.write(registration.id)
+                self._ours.close()
+
+    def until_ready(
+        self, on_event: Callable[[Event], None], on_finding: Callable[[Finding], None]
+    ) -> Entry:
+        """Hand on what it tells; raises the error that it ends with."""
+        url = ""
+        for line in self._told:
+            value = json.loads(line)
+            match value.pop("event"):
+                case "finding":
+                    on_finding(Finding.parse(value["finding"]))
+                case "exit":
+                    self._has_ended(0)
+                    raise _failure(value)
+                case name:
+                    url = value.get("url", url)
+                    on_event(Event(name, value))
+        if self._registration is None or self._has_ended(os.WNOHANG):
+            self._has_ended(0)
+            self._words.seek(0)
+            words = self._words.read(_MOST_WORDS).decode("utf-8", "replace")
+            raise _silent_end(self._code, words)
+        entry = self._registration.entry
+        return registry.read(entry.id) or replace(entry, state=State.READY, url=url)
+
+    def _has_ended(self, options: int) -> bool:
+        """Has it, or does it end where there is no option?"""
+        if not self._is_over:
+            gone, status = os.waitpid(self._pid, options)
+            self._is_over = bool(gone)
+            self._code = os.waitstatus_to_exitcode(status) if gone else 0
+        return self._is_over
+
+
+def _pipe() -> tuple[int, int]:
+    """Its ends, above the three that every process has."""
+    low = os.pipe()
+    read, write = (fcntl.fcntl(end, fcntl.F_DUPFD_CLOEXEC, 3) for end in low)
+    for end in low:
+        os.close(end)
+    return read, write
+
+
+def _spawn(argv: list[str], streams: tuple[int, int, int]) -> int:
+    """A process in a session of its own, that nobody has to wait for; raises StartFailedError."""
+    try:
+        return os.posix_spawn(
+            argv[0],
+            argv,
+            {**os.environ, VARIABLE: "1"},
+            file_actions=[(os.POSIX_SPAWN_DUP2, one, i) for i, one in enumerate(streams)],
+            setsid=True,
+        )
+    except OSError as error:
+        raise StartFailedError(
+            f"another llmtp cannot be started: {error.strerror}",
+            fix="free memory or processes, or run it in the foreground",
+        ) from error
 
 
 def _failure(ending: dict[str, Any]) -> LlmtpError:

@@ -5,15 +5,16 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from llmtp.chain import Prepared
-from llmtp.errors import ExitCode, Finding, LlmtpError
+from llmtp.errors import ExitCode, Finding, LlmtpError, UsageError
 from llmtp.machine.identity import ProcessId
 from llmtp.metrics.sampler import Sample
 from llmtp.server import registry
@@ -24,7 +25,8 @@ from llmtp.server.registry import Registration
 from llmtp.signals import Interrupted
 from llmtp.story import Event, View
 
-#: In the environment of an llmtp that was started to keep a server up: the id of its entry.
+#: In the environment of an llmtp that was started to keep a server up. Its entry is made for it,
+#: and it reads the id of that on its stdin.
 VARIABLE = "LLMTP_DETACHED"
 
 
@@ -48,21 +50,28 @@ def register(prepared: Prepared, *, makes_key: bool) -> Registration:
     """Make the entry of a server that we are about to start, or take over the one that was made
     for us."""
     wanted = fingerprint(prepared, makes_key=makes_key)
-    ours = os.environ.get(VARIABLE)
-    if ours is None:
+    me = ProcessId.of(os.getpid())
+    if me is None:
+        raise RuntimeError("this process is not there")
+    if VARIABLE not in os.environ:
         name = prepared.plan.name
-        return registry.register(name, lambda one: new_entry(one, prepared, wanted, detached=False))
-    registration = Registration(new_entry(ours, prepared, wanted, detached=True))
+        return registry.register(
+            name, lambda one: new_entry(one, prepared, wanted, me, detached=False)
+        )
+    ours = sys.stdin.read()
+    if not ours:
+        raise UsageError("whoever started this llmtp is gone", rule="detached")
+    entry, made = new_entry(ours, prepared, wanted, me, detached=True), registry.read(ours)
+    registration = Registration(replace(entry, started_at=made.started_at) if made else entry)
     registration.change()
     return registration
 
 
-def new_entry(entry_id: str, prepared: Prepared, wanted: str, *, detached: bool) -> Entry:
-    """Of a server that this process is about to start."""
+def new_entry(
+    entry_id: str, prepared: Prepared, wanted: str, llmtp: ProcessId, *, detached: bool
+) -> Entry:
+    """Of a server that `llmtp` is about to start."""
     serving, plan = prepared.request.serving, prepared.plan
-    llmtp = ProcessId.of(os.getpid())
-    if llmtp is None:
-        raise RuntimeError("this process is not there")
     return Entry(
         id=entry_id,
         llmtp=llmtp,

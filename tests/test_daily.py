@@ -82,9 +82,10 @@ def test_starts_and_stops_that_race_leave_nothing(
 ) -> None:
     """Of four servers, in any order; each is told what became of what it wanted."""
     count = 50 if soak else 8
-    commands: list[tuple[str, ...]] = [("run", "demo", "--detach", "--ctx", dice.choice(["2k", "3k", "4k", "5k"]))
-                for _ in range(count)]  # fmt: skip
-    commands += [("stop", dice.choice(["all", "demo", "demo-2", "demo-3"])) for _ in range(count)]
+    start = ("run", "demo", "--detach", "--ctx")
+    sizes, names = ["2k", "3k", "4k", "5k"], ["all", "demo", "demo-2", "demo-3"]
+    commands: list[tuple[str, ...]] = [(*start, dice.choice(sizes)) for _ in range(count)]
+    commands += [("stop", dice.choice(names)) for _ in range(count)]
     dice.shuffle(commands)
     results: list[tuple[str, Result]] = []
 

@@ -81,12 +81,12 @@ class Out:
                 self._patient.finish(_FINISH_S)
 
     def let_go(self) -> None:
-        """Of stdout and stderr, for good: nobody is told anything any more."""
+        """Of stdin, stdout and stderr, for good: nobody is told anything any more."""
         self.finish()
         with contextlib.suppress(OSError):
             sys.stderr.flush()
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        for stream in (1, 2):
+        nowhere = os.open(os.devnull, os.O_RDWR)
+        for stream in (0, 1, 2):
             os.dup2(nowhere, stream)
         os.close(nowhere)
 

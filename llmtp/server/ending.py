@@ -42,23 +42,31 @@ def stop(servers: Sequence[Known], on_draining: Callable[[Entry], None]) -> Iter
     """
     for known in servers:
         if known.standing is Standing.SUPERVISED:
-            registry.ask_to_stop(known.entry)
-            known.entry.llmtp.signal(signal.SIGTERM)
+            _ask(known.entry)
     for known in servers:
         yield _stopped(known, on_draining)
 
 
+def _ask(entry: Entry) -> None:
+    registry.ask_to_stop(entry)
+    entry.llmtp.signal(signal.SIGTERM)
+
+
 def _stopped(known: Known, on_draining: Callable[[Entry], None]) -> Stopped:
     entry, how = known.entry, "stopped; nobody kept it up"
-    if known.standing is Standing.SUPERVISED:
+    while known.standing is Standing.SUPERVISED:
         if not _wait(entry, DRAIN_S + _ENDING_S, on_draining):
             entry.llmtp.signal(signal.SIGKILL)
             entry.llmtp.wait(_KILL_WAIT_S)
+        registry.sweep(entry)
         now = registry.read(entry.id)
-        if now is None or now.llmtp != entry.llmtp or now.is_over:
-            registry.sweep(entry)
+        if now is None or now.started_at != entry.started_at or now.is_over:
             return Stopped(entry, "stopped")
-        entry, how = now, "killed: the llmtp that kept it up did not end it"
+        is_other, entry = now.llmtp != entry.llmtp, now
+        if not is_other:
+            how = "killed: the llmtp that kept it up did not end it"
+            break
+        _ask(entry)
     _end(_processes(entry, known.processes))
     registry.Registration(entry).end(ExitCode.OK, [])
     return Stopped(entry, how)

@@ -77,7 +77,8 @@ class RunLog:
 
     def _open(self) -> IO[bytes]:
         """Locked as long as it is written: so another run sees that this one is not over."""
-        descriptor = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND
+        descriptor = os.open(self.path, flags, 0o600)
         self._file = os.fdopen(descriptor, "wb", buffering=0)
         self._size = 0
         with contextlib.suppress(OSError):  # some network file systems have no locks

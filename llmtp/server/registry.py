@@ -27,8 +27,8 @@ from llmtp.server.life import State
 
 #: Of servers that have ended: so long `wait` and `logs` know them.
 KEPT = 20
-_LOCK_WAIT_S = 10.0
-_LOCK_POLL_S = 0.02
+_LOCK_WAIT_S = 60.0
+_LOCK_POLL_S = 0.05
 _MOST_BYTES = 1 << 20
 _FORGOTTEN_S = 120.0
 _ASKED_FOR = (ExitCode.OK, ExitCode.INTERRUPTED, ExitCode.TERMINATED)

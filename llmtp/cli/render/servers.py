@@ -6,14 +6,13 @@ import time
 from collections.abc import Sequence
 
 from rich.console import Console
-from rich.table import Table
 
 from llmtp.server.standing import Known, Standing
 from llmtp.text import clean
 from llmtp.units import format_duration
 
-_WIDE = 76
-_COLUMNS = ("ID", "STATE", "URL", "MTP", "UP", "RESTARTS", "MODEL")
+_COLUMNS = ("ID", "STATE", "UP", "MTP", "URL", "MODEL")
+_GAP = "  "
 
 
 def render(console: Console, known: Sequence[Known]) -> None:
@@ -22,26 +21,30 @@ def render(console: Console, known: Sequence[Known]) -> None:
         console.print("no server runs; start one with: llmtp run MODEL --detach", soft_wrap=True)
         return
     rows = [_row(one) for one in known]
-    if console.width < _WIDE:
+    widths = [max(map(len, column)) for column in zip(_COLUMNS, *rows, strict=True)]
+    if sum(widths) + len(_GAP) * (len(widths) - 1) > console.width:
         for row in rows:
-            console.print(f"{row[0]}  {row[1]}", style="bold", soft_wrap=True)
-            console.print(f"  {row[2]}", soft_wrap=True)
-            console.print(f"  {row[3]}, up {row[4]}, {row[5]} restarts, {row[6]}", soft_wrap=True)
+            _block(console, row)
         return
-    table = Table.grid(padding=(0, 2))
-    for name in _COLUMNS:
-        table.add_column(no_wrap=name != "MODEL", overflow="fold")
-    table.add_row(*_COLUMNS, style="dim")
-    for row in rows:
-        table.add_row(*row)
-    console.print(table)
+    for row in (_COLUMNS, *rows):
+        line = _GAP.join(text.ljust(width) for text, width in zip(row, widths, strict=True))
+        console.print(line.rstrip(), style="dim" if row is _COLUMNS else None, soft_wrap=True)
+
+
+def _block(console: Console, row: Sequence[str]) -> None:
+    name, state, up, mtp, url, model = row
+    console.print(f"{name}{_GAP}{state}", style="bold", soft_wrap=True)
+    for line in (url, f"up {up}, {mtp}", model):
+        console.print(f"{_GAP}{line}", soft_wrap=True)
 
 
 def _row(known: Known) -> tuple[str, ...]:
     entry = known.entry
-    mtp = "-" if entry.mtp is None else f"n-max {entry.n_max}" if entry.mtp else "off"
+    mtp = "-" if entry.mtp is None else f"n-max {entry.n_max}" if entry.mtp else "MTP off"
     until = entry.ended_at or time.time()
     up = format_duration(max(until - entry.started_at, 0))
     url = f"{clean(entry.url, 80)}/v1" if entry.url and known.standing is not Standing.OVER else "-"
     state = known.state if entry.exit_code is None else f"{known.state} ({entry.exit_code})"
-    return entry.id, state, url, mtp, up, str(entry.restarts), clean(entry.model, 120)
+    if entry.restarts:
+        state += f", {entry.restarts} restart{'s' if entry.restarts > 1 else ''}"
+    return entry.id, state, up, mtp, url, clean(entry.model, 120)
