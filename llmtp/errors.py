@@ -189,10 +189,20 @@ class MtpInactiveError(LlmtpError):
 class EngineUnreachableError(Exception):
     """A running engine gave no usable answer: refused, timed out, not 200, or not JSON.
 
-    Never shown as it is: whoever asked knows what that means, and raises an LlmtpError.
+    Never shown as it is: whoever asked knows what that means, and raises an LlmtpError. `is_alone`:
+    there was no connection; `is_garbage`: what came was too long, or none of the form.
     """
 
-    def __init__(self, detail: str, status: int | None = None) -> None:
+    def __init__(
+        self,
+        detail: str,
+        status: int | None = None,
+        *,
+        is_alone: bool = False,
+        is_garbage: bool = False,
+    ) -> None:
         super().__init__(detail)
         self.detail = detail
         self.status = status
+        self.is_alone = is_alone
+        self.is_garbage = is_garbage

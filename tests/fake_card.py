@@ -21,6 +21,7 @@ nvmlInit = nvmlShutdown = lambda: None
 nvmlDeviceGetCount = lambda: 1
 nvmlDeviceGetHandleByIndex = lambda index: index
 nvmlDeviceGetName = lambda handle: "NVIDIA Imaginary 4090"
+nvmlDeviceGetPowerUsage = lambda handle: 212_500
 OTHERS = [one.split(":") for one in os.environ.get("OTHERS", "").split(",") if one]
 
 def nvmlDeviceGetMemoryInfo(handle, version=1):

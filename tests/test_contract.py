@@ -13,7 +13,8 @@ PLACE = {"id", "name", "backend", "total_bytes", "free_bytes", "used_bytes", "we
 PLAN = {"ctx_size", "ctx_per_slot", "n_max", "mtp", "quant", "parallel", "kv_type", "gpu_layers",
         "argv", "env", "why", "devices", "host", "sources", "is_published", "checkpoints",
         "checkpoint_bytes", "prompt_cache_bytes", "ubatch", "cpu_experts", "tensor_split",
-        "margin_bytes", "given_up", "alternatives"}  # fmt: skip
+        "margin_bytes", "given_up", "alternatives",
+        "step_costs", "step_costs_source"}  # fmt: skip
 ALTERNATIVE = {"quant", "repository", "file_bytes", "on_disk", "fits", "ctx_size", "n_max",
                "device", "chosen", "reason", "grid"}  # fmt: skip
 SOURCES = {"weights", "kv", "compute", "draft", "mmproj", "overhead", "free"}

@@ -5,8 +5,10 @@ from __future__ import annotations
 import pytest
 
 from llmtp.metrics.counters import Counters, Drafting, LogTally, parse_metrics
+from llmtp.metrics.prometheus import parse_page
 from llmtp.metrics.sampler import Meters, Sampler
 from llmtp.metrics.slots import Slot, parse_slots
+from llmtp.metrics.totals import Totals, Window
 
 PAGE = """# HELP llamacpp:prompt_tokens_total Number of prompt tokens processed.
 llamacpp:prompt_tokens_total 21
@@ -119,3 +121,67 @@ def test_metrics_are_scraped_once_after_each_request_only() -> None:
     assert (server.scrapes, sample.requests, sample.mean_tokens_per_s) == (2, 1, 50.0)
     assert sampler.sample().tokens_per_s is None
     assert server.scrapes == 2
+
+
+def statistics(drafts: int, drafted: int, accepted: int, shares: str) -> str:
+    """The cumulative line of a log, which comes once a request has ended."""
+    return (
+        f"statistics draft-mtp: #calls(b,g,a) = 1 1 1, #gen drafts = {drafts}, #acc drafts = 1, "
+        f"#gen tokens = {drafted}, #acc tokens = {accepted}, #mean acc len = 2.00, "
+        f"#acc rate/pos = ({shares}), dur(b,g,a) = 0.1, 0.1, 0.1 ms"
+    )
+
+
+def request(accepted: int, shares: str) -> list[str]:
+    """What a log says of one request by position."""
+    return [
+        f"slot print_timing: id  0 | task 9 | draft acceptance = 0.5 ( {accepted} accepted /  81 ",
+        f"slot print_timing: id  0 | task 9 |      acc per pos = ({shares})",
+    ]
+
+
+def test_the_last_requests_of_many_are_counted_by_position() -> None:
+    """Three digits of the share of a million drafts are worth nothing for the last 27 of them."""
+    before = LogTally().add(statistics(1_000_000, 3_000_000, 900_000, "0.500, 0.300, 0.100"))
+    now = before
+    for line in (*request(46, "0.778, 0.556, 0.370"),
+                 statistics(1_000_027, 3_000_081, 900_046, "0.500, 0.300, 0.100")):  # fmt: skip
+        now = now.add(line)
+    assert now.drafting is not None
+    recent = now.drafting.since(before.drafting)
+    assert (recent.drafts, recent.drafted, recent.accepted) == (27, 81, 46)
+    assert recent.acceptance_per_position == pytest.approx((21 / 27, 15 / 27, 10 / 27), abs=0.001)
+    assert now.drafting.acceptance_per_position == pytest.approx((0.5, 0.3, 0.1))
+
+
+def test_a_new_start_in_the_log_counts_from_nothing() -> None:
+    tally = LogTally().add(FINISHED).add(STATISTICS)
+    assert (tally.requests, tally.is_whole) == (1, False)
+    tally = tally.add("0.00.016.478 I srv    load_model: loading model '/m.gguf'")
+    assert tally == LogTally(is_whole=True)
+    assert tally.add(FINISHED).requests == 1
+
+
+def test_the_window_is_the_last_minute() -> None:
+    window = Window()
+    assert (window.seconds, window.totals) == (0.0, Totals())
+    for second in range(0, 200, 10):
+        window.add(second, Totals(requests=second, predicted_tokens=7 * second, predicted_s=second))
+    assert (window.seconds, window.totals.requests) == (60, 60)
+    assert window.totals.tokens_per_s == 7
+    assert window.totals.prompt_tokens is None
+    # Another start counts from nothing, and what was before is no part of it.
+    window.add(200, Totals(requests=2, predicted_tokens=14, predicted_s=1.0))
+    assert (window.seconds, window.totals.requests, window.totals.predicted_tokens) == (0, 2, 14)
+    window.add(201, Totals(requests=5, predicted_tokens=20, predicted_s=1.0))
+    assert (window.seconds, window.totals.requests, window.totals.predicted_tokens) == (1, 5, 20)
+
+
+def test_a_page_of_several_engines_is_added_up_and_nonsense_is_left_out() -> None:
+    page = parse_page(
+        'a_total{engine="0"} 1\na_total{engine="1"} 2.5\n# a_total 7\nb -1\nc NaN\nd 1e400\n'
+        'e{position="1",x="}"} 4\ne{position="1",x=","} 4\nf 3 1700000000000\ng\n\x1b 1\n'
+    )
+    assert page.values == {"a_total": 3.5, "f": 3.0}
+    assert page.positions("e") == (0.0, 8.0)
+    assert page.positions("none") == ()

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import typer
 
 from llmtp import __version__
-from llmtp.cli import check, plan, profiles, pull, servers, shelf
+from llmtp.cli import check, plan, profiles, pull, servers, shelf, top
 from llmtp.cli import run as run_command
 from llmtp.cli.env import Env
 from llmtp.cli.output import Out, ReaderGoneError
@@ -32,6 +32,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("run")(run_command.command)
+app.command("top")(top.command)
 app.command("ps")(servers.ps_command)
 app.command("stop")(servers.stop_command)
 app.command("logs")(servers.logs_command)
@@ -147,6 +148,8 @@ def _prints_lines(command: str, words: Sequence[str]) -> bool:
     match command:
         case "run":
             return not names & _ONCE
+        case "top":
+            return "--once" not in names
         case "logs":
             return bool(names & _FOLLOW)
     return False

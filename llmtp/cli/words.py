@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from llmtp.chain import Pulled
     from llmtp.hub.fetch import Progress
     from llmtp.hub.shelf import Stored
+    from llmtp.metrics.report import Report
     from llmtp.metrics.sampler import Sample
     from llmtp.plan.result import Plan
     from llmtp.server.entry import Entry
@@ -159,6 +160,61 @@ def sample_line(sample: Sample, context: int) -> str:
         f"RAM {format_bytes(sample.rss_bytes)}",
     ]
     return ", ".join(parts)
+
+
+def report_line(report: Report) -> str:
+    """One look of `top` in one line."""
+    best, use = report.best, report.use
+    parts = [
+        report.state,
+        f"{format_rate(report.look.tokens_per_s)} tokens/s now",
+        f"{format_rate(best.tokens_per_s)} a request",
+        f"{format_rate(best.prompt_tokens_per_s)} prompt",
+        drafts_words(report, report.shown[0]),
+        f"context {context_words(report)[1]}",
+    ]
+    if report.total.requests is not None:
+        parts.append(format_requests(report.total.requests))
+    parts.append(f"RAM {format_bytes(use.rss_bytes)}")
+    if use.device_used_bytes is not None:
+        parts.append(f"GPU {format_bytes(use.device_used_bytes)}")
+    if use.power_w is not None:
+        parts.append(f"{use.power_w:,.0f} W")
+    return ", ".join(parts)
+
+
+def context_words(report: Report) -> tuple[float | None, str]:
+    """How full the context is, 0 to 1, and in words; of several slots the fullest counts."""
+    look = report.look
+    if look.kv_share is not None:
+        of = f" for {format_count(look.ctx_per_slot)} a request" if look.ctx_per_slot else ""
+        return look.kv_share, f"{format_percent(look.kv_share)} of the KV cache{of}"
+    used, size = look.fullest_used, look.ctx_per_slot
+    if used is None or not size:
+        return None, "not told"
+    slots = f" in the fullest of {look.slots} slots" if look.slots and look.slots > 1 else ""
+    return used / size, f"{format_count(used)} of {format_count(size)}{slots}"
+
+
+def drafts_words(report: Report, over: str) -> str:
+    """What was accepted in the `window`, or in `total`."""
+    totals = report.window if over == "window" else report.total
+    drafting = totals.drafting
+    if report.mtp is False:
+        return "MTP off"
+    if drafting is None:
+        if report.server.id is not None:
+            return "none yet"
+        return f"{'MTP on, ' if report.mtp else ''}acceptance is not told by this build"
+    when = f"in the last {format_duration(report.window_s)}" if over == "window" else ""
+    if not drafting.drafts:
+        return f"none {when}".rstrip()
+    length = drafting.mean_accepted_length
+    shown = "-" if length is None else f"{length:.2f}"
+    return (
+        f"{format_percent(drafting.acceptance)} accepted, {shown} tokens a step, "
+        f"{format_count(drafting.drafts)} drafts {when}"
+    ).rstrip()
 
 
 def format_requests(count: int) -> str:

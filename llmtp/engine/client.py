@@ -6,6 +6,7 @@ Requests are made aside, so that a signal never leaves a socket that nobody clos
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -17,6 +18,8 @@ from llmtp.errors import EngineUnreachableError
 _TIMEOUT_S = 3.0
 _ANSWER_TIMEOUT_S = 600.0
 _PROOF_TIMEOUT_S = 900.0
+#: Of anything but a completion. `/metrics` of a vLLM with many models has some 100 kB.
+_MOST_BYTES = 8 << 20
 
 
 class EngineClient:
@@ -48,17 +51,21 @@ class EngineClient:
             response.read()
         return (host, port) if response.status_code == httpx.codes.OK else None
 
+    def json(self, path: str) -> Any:
+        """What a GET there answers."""
+        return _parsed(self._get(path))
+
     def props(self) -> Any:
-        return self._json(self._get("/props"))
+        return self.json("/props")
 
     def slots(
         self, timeout_s: float = _TIMEOUT_S, meanwhile: Callable[[], object] | None = None
     ) -> Any:
         """The JSON of `/slots`; `meanwhile` may end the wait by raising."""
-        return self._json(self._get("/slots", timeout_s, meanwhile))
+        return _parsed(self._get("/slots", timeout_s, meanwhile))
 
     def metrics(self) -> str:
-        return self._get("/metrics").text
+        return self._get("/metrics").decode("utf-8", "replace")
 
     def complete(
         self, body: dict[str, Any], meanwhile: Callable[[], object] | None = None
@@ -73,7 +80,7 @@ class EngineClient:
             )
         except httpx.HTTPError as error:
             raise EngineUnreachableError(str(error) or type(error).__name__) from error
-        answer = self._json(_checked(response))
+        answer = _parsed(_checked(response.status_code, response.content))
         if not isinstance(answer, dict):
             raise EngineUnreachableError("the answer is not an object")
         return answer
@@ -95,8 +102,7 @@ class EngineClient:
         try:
             with request as response:
                 if response.status_code != httpx.codes.OK:
-                    response.read()
-                    _checked(response)
+                    _checked(response.status_code, response.read())
                 for line in response.iter_lines():
                     if line == "data: [DONE]":
                         return
@@ -113,30 +119,47 @@ class EngineClient:
         path: str,
         timeout_s: float = _TIMEOUT_S,
         meanwhile: Callable[[], object] | None = None,
-    ) -> httpx.Response:
+    ) -> bytes:
         try:
-            response = self._aside.call(
-                lambda: self._http.get(path, headers=self._headers, timeout=timeout_s), meanwhile
-            )
-            return _checked(response)
+            return self._aside.call(lambda: self._read(path, timeout_s), meanwhile)
         except httpx.HTTPError as error:
-            raise EngineUnreachableError(str(error) or type(error).__name__) from error
+            raise _unreachable(error) from error
 
-    @staticmethod
-    def _json(response: httpx.Response) -> Any:
-        try:
-            return response.json()
-        except ValueError as error:
-            raise EngineUnreachableError("the answer is not JSON") from error
+    def _read(self, path: str, timeout_s: float) -> bytes:
+        """As it comes, not unpacked, and no longer or larger than an engine's answer is."""
+        deadline = time.monotonic() + timeout_s
+        headers = self._headers | {"Accept-Encoding": "identity"}
+        with self._http.stream("GET", path, headers=headers, timeout=timeout_s) as response:
+            body = b""
+            for piece in response.iter_raw():
+                body += piece
+                if len(body) > _MOST_BYTES:
+                    raise EngineUnreachableError("the answer is too long", is_garbage=True)
+                if time.monotonic() > deadline:
+                    raise EngineUnreachableError("the answer does not end")
+            return _checked(response.status_code, body)
 
 
-def _checked(response: httpx.Response) -> httpx.Response:
-    if response.status_code == httpx.codes.OK:
-        return response
-    try:
-        detail = response.json()["error"]["message"]
-    except (ValueError, KeyError, TypeError):
-        detail = response.text[:200]
-    raise EngineUnreachableError(
-        f"HTTP {response.status_code}: {detail}", status=response.status_code
+def _unreachable(error: httpx.HTTPError) -> EngineUnreachableError:
+    return EngineUnreachableError(
+        str(error) or type(error).__name__,
+        is_alone=isinstance(error, httpx.ConnectError | httpx.ConnectTimeout),
+        is_garbage=isinstance(error, httpx.RemoteProtocolError),
     )
+
+
+def _parsed(body: bytes) -> Any:
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise EngineUnreachableError("the answer is not JSON", is_garbage=True) from error
+
+
+def _checked(status: int, body: bytes) -> bytes:
+    if status == httpx.codes.OK:
+        return body
+    try:
+        detail = str(json.loads(body)["error"]["message"])
+    except (ValueError, LookupError, TypeError, RecursionError):
+        detail = body[:200].decode("utf-8", "replace")
+    raise EngineUnreachableError(f"HTTP {status}: {detail[:200]}", status=status)

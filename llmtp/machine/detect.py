@@ -25,13 +25,19 @@ def _with_learned(device: Device) -> Device:
     return replace(device, learned=recall(device.name, device.backend))
 
 
-def _nvidia_devices() -> list[Device]:
-    """Nothing without the driver's library: then pynvml need not be imported (18 ms)."""
+def has_nvidia_driver() -> bool:
+    """May there be one? Without its library pynvml need not be imported (18 ms)."""
     if sys.platform == "linux":
         try:
             ctypes.CDLL("libnvidia-ml.so.1")
         except OSError:
-            return []
+            return False
+    return True
+
+
+def _nvidia_devices() -> list[Device]:
+    if not has_nvidia_driver():
+        return []
     from llmtp.machine.nvml import nvidia_devices
 
     return nvidia_devices()

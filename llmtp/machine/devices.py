@@ -64,6 +64,7 @@ class Device:
             "free_bytes": self.free_bytes,
             "source": self.source,
             "shares_ram": self.shares_ram,
+            "number": self.number,
         }
 
 

@@ -29,6 +29,10 @@ class Family:
             first = psutil.Process(pid)
             self._members = [first, *first.children(recursive=True)]
 
+    @property
+    def pids(self) -> list[int]:
+        return [process.pid for process in self._members]
+
     def computed_s(self) -> float | None:
         """CPU time so far of those that are there; None where nobody tells."""
 

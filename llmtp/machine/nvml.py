@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import pynvml
@@ -50,6 +50,11 @@ class CardMeter:
         memory = self._ask(pynvml.nvmlDeviceGetMemoryInfo)
         return None if memory is None else int(memory.free)
 
+    def power_w(self) -> float | None:
+        """Drawn now by the whole card."""
+        milliwatts = self._ask(pynvml.nvmlDeviceGetPowerUsage)
+        return None if milliwatts is None else milliwatts / 1000
+
     def process_bytes(self, pid: int) -> int | None:
         """In use by one process; unknown in containers, which see other process numbers."""
         computing = self._ask(pynvml.nvmlDeviceGetComputeRunningProcesses) or []
@@ -65,6 +70,16 @@ class CardMeter:
             return question(self._handle, **options)
         except pynvml.NVMLError:
             return None
+
+
+def cards_of(pids: Sequence[int]) -> list[CardMeter]:
+    """The cards on which one of these processes has memory; none in containers, as there."""
+    try:
+        pynvml.nvmlInit()
+        meters = [CardMeter(number) for number in range(pynvml.nvmlDeviceGetCount())]
+    except pynvml.NVMLError:
+        return []
+    return [one for one in meters if any(one.process_bytes(pid) is not None for pid in pids)]
 
 
 def _device(index: int) -> Device:

@@ -8,38 +8,49 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, replace
+from itertools import zip_longest
 
-_SERIES = re.compile(r"^llamacpp:(\w+)(?:\{position=\"(\d+)\"\})? (\S+)$")
+from llmtp.metrics.prometheus import Page, parse_page
+
 _STATISTICS = re.compile(
     r"statistics\s+draft-mtp:.*#gen drafts =\s*(\d+).*#gen tokens =\s*(\d+), "
     r"#acc tokens =\s*(\d+)(?:.*#acc rate/pos = \(([\d., ]*)\))?"
 )
+_ACCEPTED = re.compile(r"draft acceptance(?: rate)? = .{1,12}\( *(\d{1,12}) accepted")
+_AT_POSITION = re.compile(r"print_timing: .*\bacc per pos = \(([\d., ]*)\)")
 _RATE = re.compile(r"\d+\.\d+")
+_STARTED = re.compile(r"srv +load_model: loading model '")
 _FINISHED = re.compile(r"print_timing: id.*\btotal time =")
 _BEGUN = re.compile(r"launch_slot_: id +(\d+) .*processing task")
 _ENDED = re.compile(r" release: id +(\d+) .*stop processing")
-_MAX_POSITIONS = 64
 
 
 @dataclass(frozen=True, slots=True)
 class Drafting:
-    """Drafts made, tokens drafted and accepted; `accepted_at[i]` counts hits at position i."""
+    """Drafts made, tokens drafted and accepted; `accepted_at[i]` counts hits at position i.
+
+    A log tells those of all requests as a share of three digits, which are worth nothing for the
+    few of the last minute; `counted_at` has them request by request, as far as the log goes back.
+    """
 
     drafts: int
     drafted: int
     accepted: int
     accepted_at: tuple[float, ...]
+    counted_at: tuple[float, ...] = ()
 
     def since(self, earlier: Drafting | None) -> Drafting:
         """What came after an earlier reading of the same server."""
         if earlier is None:
             return self
-        before = (*earlier.accepted_at, *[0.0] * len(self.accepted_at))
+        at, before = self.accepted_at, earlier.accepted_at
+        if self.counted_at:
+            at, before = self.counted_at, earlier.counted_at
         return Drafting(
             self.drafts - earlier.drafts,
             self.drafted - earlier.drafted,
             self.accepted - earlier.accepted,
-            tuple(a - b for a, b in zip(self.accepted_at, before, strict=False)),
+            _added(at, tuple(-one for one in before[: len(at)])),
         )
 
     @property
@@ -71,53 +82,59 @@ class Counters:
 
 def parse_metrics(text: str) -> Counters:
     """Totals from the text of `/metrics`; missing series count as 0."""
-    values: dict[str, float] = {}
-    positions: dict[int, float] = {}
-    for line in text.splitlines():
-        match = _SERIES.match(line)
-        if match is None:
-            continue
-        try:
-            value = float(match[3])
-        except ValueError:
-            continue
-        if match[2] is None:
-            values[match[1]] = value
-        elif int(match[2]) < _MAX_POSITIONS:
-            positions[int(match[2])] = value
-    drafting = None
-    if "spec_decode_num_drafts_total" in values:
-        drafting = Drafting(
-            drafts=int(values["spec_decode_num_drafts_total"]),
-            drafted=int(values.get("spec_decode_num_draft_tokens_total", 0)),
-            accepted=int(values.get("spec_decode_num_accepted_tokens_total", 0)),
-            accepted_at=tuple(positions.get(i, 0.0) for i in range(max(positions, default=-1) + 1)),
-        )
+    page = parse_page(text)
+    values = page.values
     return Counters(
-        prompt_tokens=int(values.get("prompt_tokens_total", 0)),
-        prompt_s=values.get("prompt_seconds_total", 0.0),
-        predicted_tokens=int(values.get("tokens_predicted_total", 0)),
-        predicted_s=values.get("tokens_predicted_seconds_total", 0.0),
-        drafting=drafting,
+        prompt_tokens=int(values.get("llamacpp:prompt_tokens_total", 0)),
+        prompt_s=values.get("llamacpp:prompt_seconds_total", 0.0),
+        predicted_tokens=int(values.get("llamacpp:tokens_predicted_total", 0)),
+        predicted_s=values.get("llamacpp:tokens_predicted_seconds_total", 0.0),
+        drafting=parse_drafting(page, "llamacpp"),
+    )
+
+
+def parse_drafting(page: Page, engine: str) -> Drafting | None:
+    """The `spec_decode_*` series, which llama-server has from vLLM; None where there are none."""
+    prefix, values = f"{engine}:spec_decode_num", page.values
+    if f"{prefix}_drafts_total" not in values:
+        return None
+    return Drafting(
+        drafts=int(values[f"{prefix}_drafts_total"]),
+        drafted=int(values.get(f"{prefix}_draft_tokens_total", 0)),
+        accepted=int(values.get(f"{prefix}_accepted_tokens_total", 0)),
+        accepted_at=page.positions(f"{prefix}_accepted_tokens_per_pos_total"),
     )
 
 
 @dataclass(frozen=True, slots=True)
 class LogTally:
-    """What the lines of a log add up to; `working` are slots with a request."""
+    """What the lines of a log add up to, of the last start in it; `working` are slots with a
+    request. `is_whole` once the start was there: lines before it may have been lost. `accepted`
+    is of the last request, `counted_at` of all by position."""
 
     requests: int = 0
     drafting: Drafting | None = None
+    accepted: int = 0
+    counted_at: tuple[float, ...] = ()
     working: frozenset[int] = frozenset()
+    is_whole: bool = False
 
     def add(self, line: str) -> LogTally:
         """The tally with one more line."""
+        if _STARTED.search(line):
+            return LogTally(is_whole=True)
         if _FINISHED.search(line):
             return replace(self, requests=self.requests + 1)
         if (begun := _BEGUN.search(line)) is not None:
             return replace(self, working=self.working | {int(begun[1])})
         if (ended := _ENDED.search(line)) is not None:
             return replace(self, working=self.working - {int(ended[1])})
+        if (accepted := _ACCEPTED.search(line)) is not None:
+            return replace(self, accepted=int(accepted[1]))
+        if (at := _AT_POSITION.search(line)) is not None:
+            return replace(
+                self, accepted=0, counted_at=_added(self.counted_at, self._shared(at[1]))
+            )
         match = _STATISTICS.search(line)
         if match is None:
             return self
@@ -126,6 +143,20 @@ class LogTally:
         return replace(
             self,
             drafting=Drafting(
-                drafts, int(match[2]), int(match[3]), tuple(rate * drafts for rate in rates)
+                drafts,
+                int(match[2]),
+                int(match[3]),
+                tuple(rate * drafts for rate in rates),
+                self.counted_at,
             ),
         )
+
+    def _shared(self, rates: str) -> tuple[float, ...]:
+        """The accepted tokens of the last request by position."""
+        shares = [float(rate) for rate in _RATE.findall(rates)]
+        total = sum(shares)
+        return tuple(self.accepted * share / total if total else 0.0 for share in shares)
+
+
+def _added(one: tuple[float, ...], other: tuple[float, ...]) -> tuple[float, ...]:
+    return tuple(a + b for a, b in zip_longest(one, other, fillvalue=0.0))

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 from llmtp.errors import EngineUnreachableError
 from llmtp.metrics.counters import Counters, Drafting, LogTally, parse_metrics
 from llmtp.metrics.slots import Slot, parse_slots
+from llmtp.metrics.totals import Totals
 
 
 class Asked(Protocol):
@@ -62,28 +63,33 @@ class Meters:
 class Sampler:
     """Remembers the last look, so that the next can tell rates.
 
-    `answered` says whether the server answered the last one, with an error, too.
+    `answered` says whether the server answered the last one, with an error, too, and `alone` that
+    there was no connection. `refused` has why there is no `/slots` or `/metrics`. `slots` are
+    those of the last look.
     """
 
     def __init__(self, server: Asked, tally: Callable[[], LogTally], meters: Meters) -> None:
         self._server = server
         self._tally = tally
         self._meters = meters
+        self.answered = self.alone = False
+        self.refused: dict[str, EngineUnreachableError] = {}
+        self.slots: list[Slot] | None = None
         self._counters = self._first = self._scrape()
         self._first_log = tally()
         self._scraped_at = self._first_log.requests
         self._slots: dict[int, Slot] = {}
         self._looked_at = time.monotonic()
-        self.answered = False
 
     def sample(self) -> Sample:
         """Look once: at most one `/slots` and one `/metrics`."""
-        slots = self._look()
+        slots = self.slots = self._look()
         now = time.monotonic()
         rate = self._rate(slots or [], now - self._looked_at)
         tally = self._tally()
         finished = any(
-            was.processing and not is_now.processing
+            (was.processing and not is_now.processing)
+            or (was.task != is_now.task and was.processing == is_now.processing)
             for is_now in slots or []
             if (was := self._slots.get(is_now.id)) is not None
         )
@@ -97,20 +103,45 @@ class Sampler:
             self._looked_at = now
         return self._sample(slots, rate, tally)
 
+    def totals(self) -> Totals:
+        """Since the start of the server, as far as it or its log tells."""
+        counters, tally = self._counters, self._tally()
+        drafting = counters.drafting if counters and counters.drafting else tally.drafting
+        requests = tally.requests if tally.is_whole else None
+        if counters is None:
+            return Totals(requests, drafting=drafting)
+        return Totals(
+            requests,
+            counters.prompt_tokens,
+            counters.prompt_s,
+            counters.predicted_tokens,
+            counters.predicted_s,
+            drafting,
+        )
+
     def _look(self) -> list[Slot] | None:
         try:
             answer = self._server.slots()
         except EngineUnreachableError as error:
-            self.answered = error.status is not None
+            self.answered, self.alone = error.status is not None, error.is_alone
+            self._note("/slots", error)
             return None
-        self.answered = True
+        self.answered, self.alone = True, False
+        self.refused.pop("/slots", None)
         return parse_slots(answer)
 
     def _scrape(self) -> Counters | None:
         try:
-            return parse_metrics(self._server.metrics())
-        except EngineUnreachableError:
+            page = self._server.metrics()
+        except EngineUnreachableError as error:
+            self._note("/metrics", error)
             return None
+        self.refused.pop("/metrics", None)
+        return parse_metrics(page)
+
+    def _note(self, path: str, error: EngineUnreachableError) -> None:
+        if error.status is not None:
+            self.refused[path] = error
 
     def _rate(self, slots: list[Slot], elapsed_s: float) -> float | None:
         busy = [slot for slot in slots if slot.processing]

@@ -10,6 +10,7 @@ from llmtp.plan.option import Option, given_up_by, on_gpu_words
 from llmtp.plan.place import HOST_MARGIN, Place
 from llmtp.plan.result import Plan, Usage
 from llmtp.plan.settings import Settings
+from llmtp.plan.speed import StepCosts, step_costs
 from llmtp.plan.wishes import Wishes
 from llmtp.units import GiB, MiB, format_bytes, format_count
 
@@ -63,6 +64,7 @@ def build_plan(ref: Reference, option: Option, wishes: Wishes) -> Plan:
         mixed_batches=place.machine.mixed_batches,
         margin_bytes=max(map(place.device_margin, totals)) if totals else place.host_margin,
         given_up=given_up,
+        step_costs=_step_costs(ref, place, settings),
         why=(
             _why_place(place, text.n_layers),
             f"context {format_count(settings.ctx_size)} in {settings.parallel} slot(s), "
@@ -71,6 +73,13 @@ def build_plan(ref: Reference, option: Option, wishes: Wishes) -> Plan:
             else "MTP off: there is no room for the drafter",
         ),
     )  # fmt: skip
+
+
+def _step_costs(ref: Reference, place: Place, settings: Settings) -> StepCosts | None:
+    if ref.draft is None:
+        return None
+    name = place.devices[0].name if place.devices else ""
+    return step_costs(ref.main, ref.draft, place.placement(ref, settings), name)
 
 
 def _why_place(place: Place, n_layers: int) -> str:

@@ -12,6 +12,7 @@ from llmtp.machine.learned import Learned
 from llmtp.plan.ladder import GivenUp
 from llmtp.plan.memory import Parts
 from llmtp.plan.overhead import overhead_kind
+from llmtp.plan.speed import StepCosts
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +32,8 @@ class Plan:
     go for lack of memory; `margin_bytes` stay free where the layers are. `threads` None leaves
     the number of CPU threads to the engine. `checkpoints` are those of a slot's sliding layers, of
     `checkpoint_bytes` each; they and the prompt cache come out of RAM that is left. `mapped_bytes`
-    of the RAM are pages of the files, which the system may drop.
+    of the RAM are pages of the files, which the system may drop. `step_costs` are None without a
+    drafter.
     """
 
     name: str
@@ -60,6 +62,7 @@ class Plan:
     why: tuple[str, ...]
     mixed_batches: bool = True
     findings: tuple[Finding, ...] = ()
+    step_costs: StepCosts | None = None
 
     @property
     def mtp(self) -> bool:
@@ -109,6 +112,8 @@ class Plan:
             "checkpoints": self.checkpoints,
             "checkpoint_bytes": self.checkpoint_bytes,
             "why": list(self.why),
+            "step_costs": list(self.step_costs.steps) if self.step_costs else None,
+            "step_costs_source": self.step_costs.source if self.step_costs else None,
             "devices": [u.device.to_dict() | u.parts.to_dict() for u in self.devices],
             "host": {
                 "id": None,

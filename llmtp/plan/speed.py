@@ -70,16 +70,32 @@ def best_gain(
     main: ModelFacts, draft: ModelFacts, placement: Placement, device_name: str = ""
 ) -> Gain:
     """The n-max that is expected to gain most, if that pays or not."""
+    costs = step_costs(main, draft, placement, device_name)
+    gains = {n: expected_tokens(n, TYPICAL) / costs.steps[n] for n in range(1, len(costs.steps))}
+    best = max(gains.values())
+    n_max = min(n for n, gain in gains.items() if gain >= _NEARLY * best)
+    prose = expected_tokens(n_max, PROSE) / costs.steps[n_max]
+    return Gain(n_max, gains[n_max], prose, costs.source)
+
+
+@dataclass(frozen=True, slots=True)
+class StepCosts:
+    """What a step with 0, 1, 2, ... drafts takes, as multiples of a plain one; and where from."""
+
+    steps: tuple[float, ...]
+    source: str
+
+
+def step_costs(
+    main: ModelFacts, draft: ModelFacts, placement: Placement, device_name: str = ""
+) -> StepCosts:
+    """As far as somebody has measured: no step with more drafts is told."""
     curve = _curve(placement.backend, device_name)
     reads = _reads(main, draft, placement)
     on_cpu = reads.ram + reads.experts_ram > 0
     most = min(MOST, len(_CPU_STEPS) - 1) if on_cpu else MOST
-    gains = {n: expected_tokens(n, TYPICAL) / _step(reads, curve, n) for n in range(1, most + 1)}
-    best = max(gains.values())
-    n_max = min(n for n, gain in gains.items() if gain >= _NEARLY * best)
-    prose = expected_tokens(n_max, PROSE) / _step(reads, curve, n_max)
     source = curve.source if placement.has_gpu else _CPU_SOURCE
-    return Gain(n_max, gains[n_max], prose, source)
+    return StepCosts(tuple(_step(reads, curve, n) for n in range(most + 1)), source)
 
 
 def expected_tokens(n_max: int, acceptance: float) -> float:

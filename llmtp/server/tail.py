@@ -47,6 +47,8 @@ class LogTail:
                 return piece
             if len(self._files) == 1 and not self._has_turned():
                 return b""
+            if piece := self._files[0].read(_PIECE):  # written before it turned
+                return piece
             self._files.pop(0).close()
             if not self._files:
                 self._open()

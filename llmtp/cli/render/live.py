@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, TextIO
 
 from rich.console import Group, RenderableType
@@ -11,11 +10,11 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from llmtp import signals
 from llmtp.chain import Prepared
 from llmtp.cli.output import Out, console
 from llmtp.cli.render.bars import bar
 from llmtp.cli.render.downloads import downloads
+from llmtp.cli.render.frames import between_frames
 from llmtp.cli.words import describe, download_line, draining_line, format_requests, kept_line
 from llmtp.errors import Finding
 from llmtp.metrics.sampler import Sample
@@ -122,22 +121,12 @@ class LiveView:
         self._show(panel(self._plan, sample, self._state, self._url, uptime_s, width))
 
     def _show(self, drawn: RenderableType) -> None:
-        with _between_frames():
+        with between_frames():
             self._live.update(drawn, refresh=True)
 
     def _say(self, text: str) -> None:
-        with _between_frames():
+        with between_frames():
             self._console.print(text, soft_wrap=True)
-
-
-@contextlib.contextmanager
-def _between_frames() -> Iterator[None]:
-    """An interruption in the middle of one would leave rich with a buffer that it never writes.
-
-    The terminal may be gone; a signal says so.
-    """
-    with signals.hold(), contextlib.suppress(OSError):
-        yield
 
 
 def panel(
