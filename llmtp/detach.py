@@ -151,6 +151,7 @@ class _Other:
                     self._has_ended(0)
                     raise _failure(value)
                 case name:
+                    value.pop("at")
                     url = value.get("url", url)
                     on_event(Event(name, value))
         if self._registration is None or self._has_ended(os.WNOHANG):

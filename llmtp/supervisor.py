@@ -27,6 +27,7 @@ from llmtp.server.log import RunLog
 from llmtp.server.restarts import Restarts
 from llmtp.start import Running, serve
 from llmtp.story import View
+from llmtp.text import clean
 
 T = TypeVar("T")
 #: So often a server that ran out of memory is started with a smaller plan.
@@ -111,9 +112,14 @@ class Supervisor:
             raise _crash_loop(error, self._restarts.in_a_row) from error
         self._life.to(State.RESTARTING)
         why, in_a_row = error.findings[0], self._restarts.in_a_row
+        self._note(f"{why.message}; starting again in {wait_s:.1f} s")
         self._view.event(story.restarting(why, wait_s=wait_s, in_a_row=in_a_row))
         signals.check()
         threading.Event().wait(wait_s)
+
+    def _note(self, text: str) -> None:
+        """A word of ours between those of the engine."""
+        self._log.write(f"llmtp: {time.strftime('%Y-%m-%d %H:%M:%S')} {clean(text)}\n".encode())
 
     def _take_another_port(self, error: EngineEndedError) -> None:
         serving = self._prepared.request.serving
@@ -153,6 +159,7 @@ class Supervisor:
         self._view.event(story.restarting(why, step=self._steps, given_up=given_up))
         words = ", ".join(one.words() for one in given_up) or "on other cards"
         text = f"{why.message}; trying again with less: {words}"
+        self._note(text)
         self._view.finding(Finding(why.rule, "warning", text))
         told = {one.rule for one in (*before.given_up, *given_up)}
         findings = tuple(one for one in smaller.findings if one.rule not in told)

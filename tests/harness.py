@@ -194,8 +194,8 @@ def fake_engine(folder: Path) -> Path:
     return program
 
 
-#: A request that takes some seconds.
-LONG = {"prompt": "hello", "n_predict": 1000, "ignore_eos": True, "stream": True}
+#: A request that takes two seconds of an idle machine, and no 30 of a busy one.
+LONG = {"prompt": "hello", "n_predict": 500, "ignore_eos": True, "stream": True}
 
 
 def stream(url: str, body: dict[str, Any]) -> Iterator[bytes]:

@@ -309,6 +309,15 @@ def test_no_place_for_entries(cli: Cli) -> None:
         assert "registry" in [one["rule"] for one in findings]
 
 
+def test_a_disk_that_is_full(cli: Cli) -> None:
+    """No file may grow over 8 blocks: an entry does not fit."""
+    program, cli.program = cli.program, Path("/bin/sh")
+    result = cli("-c", f'ulimit -f 8; exec "{program}" run demo --detach')
+    cli.program = program
+    assert_one_clear_line(result, 2, "cannot be written: File too large")
+    assert_nothing_left(cli)
+
+
 def test_a_key_is_nowhere_but_in_its_file(cli: Cli) -> None:
     with detached(cli, "--make-key") as data:
         file = Path(data["api_key_file"])
@@ -379,6 +388,9 @@ def test_a_crash_is_counted_and_outlived(cli: Cli) -> None:
         (now,) = servers(cli)
         assert now["pid"] != data["pid"]
         assert (now["url"], now["started_at"]) == (data["url"], entry(cli, "demo")["started_at"])
+        (note,) = (line for line in cli("logs").stdout.splitlines() if line.startswith("llmtp: "))
+        assert "the server died" in note
+        assert "starting again in" in note
         assert chat(now["url"])["choices"]
 
 
@@ -411,7 +423,7 @@ def test_a_start_that_nobody_wants_any_more(cli: Cli, tmp_path: Path) -> None:
             if by == "stop":
                 assert cli("stop", "demo").code == 0
                 assert starting.process.wait(WAIT_S) == 6
-                assert "was stopped before it was ready" in starting.rest()[0]
+                assert "was stopped before it was ready" in "\n".join(starting.rest())
             else:
                 assert starting.interrupt() == 130
         assert not alive(known["pid"])

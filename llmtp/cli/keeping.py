@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 
 from llmtp.chain import Prepared, with_key
 from llmtp.cli import once
 from llmtp.cli.output import Out, ReaderGoneError
 from llmtp.cli.views import RunView
+from llmtp.cli.words import summary
 from llmtp.errors import ExitCode, Finding
 from llmtp.registered import Registered, ended, fingerprint, register
 from llmtp.server.access import make_key
@@ -66,12 +66,16 @@ def detach(
     words = [word for word in argv[:end] if word not in (*_DETACH, "--json")]
     for finding in prepared.findings:
         view.finding(finding)
+    out.say(summary(prepared.plan))
     told: dict[str, Event] = {}
 
     def tell(event: Event) -> None:
         told[event.name] = event
-        if event.name == "restarting":
-            view.event(event)
+        match event.name:
+            case "loading":
+                view.loading(**event.fields)
+            case "mtp" | "restarting":
+                view.event(event)
 
     entry, was_there = start_detached(
         prepared,
@@ -82,14 +86,13 @@ def detach(
     )
     if was_there:
         text = f"{entry.model} runs already, as {entry.id}"
-        view.finding(Finding("already-running", "info", text, fix=f"llmtp stop {entry.id} ends it"))
+        view.finding(Finding("already-running", "info", text))
     proof = told["mtp"].fields if "mtp" in told else {}
     if out.as_json:
         out.envelope(_data(entry, proof, was_there), ExitCode.OK)
         return
     out.data(f"{entry.id}  {entry.url}/v1\n")
-    if sys.stderr.isatty():
-        out.say(f"watch it: llmtp top {entry.id}; end it: llmtp stop {entry.id}")
+    out.say(f"watch it: llmtp top {entry.id}; end it: llmtp stop {entry.id}")
 
 
 def _data(entry: Entry, proof: dict[str, object], was_there: bool) -> dict[str, object]:

@@ -193,6 +193,10 @@ class DetachedView(JsonView):
         super().finding(finding)
         self.event(Event("finding", {"finding": finding.to_dict()}))
 
+    def loading(self, elapsed_s: float, loaded_bytes: int | None, total_bytes: int) -> None:
+        fields = {"elapsed_s": elapsed_s, "loaded_bytes": loaded_bytes, "total_bytes": total_bytes}
+        self.event(Event("loading", fields))
+
     def sample(self, sample: Sample, uptime_s: float) -> None:
         pass
 
