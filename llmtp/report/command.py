@@ -17,7 +17,9 @@ def command_lines(
 ) -> Iterator[str]:
     """For a POSIX shell, a flag a line. The home is an unquoted `~`, which shells expand, in the
     value of a variable too, behind each colon."""
-    assigned = [f"{name}={_path_list(value, redact)}" for name, value in env.items() if value]
+    assigned = [
+        f"{name}={_path_list(value, redact)}" for name, value in env.items() if value is not None
+    ]
     removed = [f"-u {quote(name)}" for name, value in env.items() if value is None]
     program = " ".join([*(["env", *removed] if removed else []), _word(argv[0], redact)])
     parts = [*assigned, program, *_flags(argv[1:], redact)]

@@ -11,7 +11,7 @@ from llmtp.engine.ask import ask
 from llmtp.engine.find import candidates, disturbing_variables
 from llmtp.errors import Finding, LlmtpError
 
-_TIMEOUT_S = 5.0
+_TIMEOUT_S = 3.0
 _MOST_LINES = 40
 _MOST_CANDIDATES = 4
 

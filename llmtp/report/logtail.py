@@ -10,6 +10,7 @@ from llmtp.engine.build import LISTENING
 from llmtp.server.failure import is_telling
 from llmtp.server.redact import Redactor
 
+_LISTENING = LISTENING.encode()
 MOST_LINES, _MOST_TELLING = 200, 120
 _STAMP = re.compile(rb"(\d+)\.(\d\d)\.(\d{3})\.(\d{3}) ([A-Z]) ")
 #: What a build, its devices and its buffers are: a maintainer asks for it first.
@@ -34,18 +35,24 @@ def without_requests(raw: Sequence[bytes], *, from_start: bool) -> Iterator[str]
     """The lines of a log without what may quote a request, whoever wrote it there.
 
     A log holds several starts; each is a process of its own. One that is not read `from_start`
-    begins while the server served.
+    begins while the server served. Where debugging lines are, requests are logged whole, and may
+    look like anything: then only warnings and errors are kept of what comes once it serves.
     """
-    redactor, last, in_template = _redactor(serves=not from_start), 0, False
+    quotes = any((stamp := _STAMP.match(line)) and stamp[5] == b"D" for line in raw)
+    redactor, last, in_template = _redactor(serves=quotes or not from_start), 0, False
+    has_served = not from_start
     for line in raw:
         stamp = _STAMP.match(line)
         if stamp is not None:
             now, in_template = _microseconds(stamp), False
-            if now + 1_000_000 < last:
+            if now + 1_000_000 < last and not quotes:
                 redactor = _redactor(serves=False)
             last = now
             if stamp[5] == b"D" or _NOT_WANTED.search(line):
                 continue
+            if quotes and has_served and stamp[5] not in b"WE":
+                continue
+            has_served = has_served or _LISTENING in line
         if in_template:
             continue
         in_template = _TEMPLATE.search(line) is not None
@@ -91,7 +98,7 @@ def _marked(kept: dict[int, str], total: int) -> Iterator[str]:
 def _redactor(*, serves: bool) -> Redactor:
     redactor = Redactor()
     if serves:
-        redactor.keep([LISTENING.encode()])
+        redactor.keep([_LISTENING])
     return redactor
 
 

@@ -6,14 +6,14 @@ What others wrote (files, engines, users) stands in fences only, which nothing i
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from llmtp.report.redaction import Redaction
 from llmtp.text import clean
 
 _ANSI = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\-_])")
-_MOST_RAW = 1 << 16
+_MOST_RAW, _UNSURE = 1 << 13, 1 << 10
 _BACKTICKS = re.compile(r"`+")
 
 
@@ -38,20 +38,20 @@ class Section:
 def shown(text: str, redact: Redaction, limit: int, *, keeps_folders: bool = False) -> str:
     """One line of others, without what is private, terminal escapes or control characters.
 
-    It is redacted before it is cut, so that no half of a secret is left.
+    It is redacted before it is cut, and of a huge one the end goes, so that no half of a secret is
+    left.
     """
     raw = redact(text[:_MOST_RAW], keeps_folders=keeps_folders)
-    raw = clean(_ANSI.sub("", raw).expandtabs(4).rstrip("\r\n"), _MOST_RAW)
-    return clean(redact(raw, keeps_folders=keeps_folders), limit)
+    raw = _ANSI.sub("", raw).expandtabs(4).rstrip("\r\n")
+    put = redact(clean(raw, len(raw)), keeps_folders=keeps_folders)
+    if len(text) > _MOST_RAW:
+        put = f"{put[:-_UNSURE]}…"
+    return clean(put, limit)
 
 
 def render(section: Section, redact: Redaction) -> str:
     """A section, redacted, within its limits."""
-    lines = [
-        shown(line, redact, section.line_characters, keeps_folders=section.keeps_folders)
-        for line in section.lines
-    ]
-    lines = _within(lines, section.most_characters)
+    lines = _within(section, redact)
     fence = fence_for(lines)
     parts = [f"## {section.title}", section.intro]
     block = f"{fence}{section.language}\n" + "".join(f"{line}\n" for line in lines) + fence
@@ -68,12 +68,14 @@ def fence_for(lines: Iterable[str]) -> str:
     return "`" * max(3, 1 + max(runs, default=0))
 
 
-def _within(lines: Sequence[str], most_characters: int) -> list[str]:
+def _within(section: Section, redact: Redaction) -> list[str]:
+    """What there is room for; the rest is not even looked at."""
     kept: list[str] = []
-    room = most_characters
-    for line in lines:
+    room = section.most_characters
+    for raw in section.lines:
+        line = shown(raw, redact, section.line_characters, keeps_folders=section.keeps_folders)
         room -= len(line) + 1
         if room < 0:
-            return [*kept, f"[{len(lines) - len(kept)} more line(s) left out]"]
+            return [*kept, f"[{len(section.lines) - len(kept)} more line(s) left out]"]
         kept.append(line)
     return kept

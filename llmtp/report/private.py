@@ -9,6 +9,7 @@ import socket
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from llmtp.paths import exists
 from llmtp.report.redaction import Private, is_secret_name, secrets_in
 
 _USER_VARIABLES = ("USER", "LOGNAME", "USERNAME", "SUDO_USER")
@@ -20,7 +21,8 @@ def find_private(
 ) -> Private:
     """Of this user, this machine and these models. Keys are read to be looked for, only."""
     home = Path(environ.get("HOME") or Path.home())
-    secrets = [value for name, value in environ.items() if is_secret_name(name)]
+    named = [value for name, value in environ.items() if is_secret_name(name)]
+    secrets = [value for value in named if not exists(Path(value))]
     folders = {str(path.parent) for path in models if path.is_absolute()}
     return Private(
         homes=tuple({str(home), str(home.resolve())}),

@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-SECRET, USER, HOST, ADDRESS = "SECRET", "USER", "HOST", "ADDRESS"
+SECRET, USER, HOST, ADDRESS = "REDACTED", "USER", "HOST", "ADDRESS"
 _CREDENTIALS, _EMAIL, _ID = "CREDENTIALS", "EMAIL", "ID"
 _PLACEHOLDERS = {SECRET, USER, HOST, ADDRESS, _CREDENTIALS, _EMAIL, _ID}
 _LEAST_SECRET = 6
@@ -43,7 +43,9 @@ _TELLTALE = (
 _SECRET_NAME = re.compile(
     r"TOKEN(?!IZ)|SECRET|PASSW|PASSPHRASE|CREDENTIAL|API_?KEY|PRIVATE|AUTH|COOKIE|_KEY$", re.I
 )
-SECRET_FLAG = re.compile(r"--?(?:(?:\w+[-_])*api[-_]key\S*|hf[-_]token|hft|ssl[-_]key[-_]file)")
+SECRET_FLAG = re.compile(
+    r"--?(?:(?:[A-Za-z0-9]+[-_])*api[-_]key\S*|hf[-_]token|hft|ssl[-_]key[-_]file)"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +76,7 @@ def is_secret_name(name: str) -> bool:
 
 def secrets_in(values: Iterable[str]) -> tuple[str, ...]:
     """Those that are worth looking for by their value: short ones are words of the report."""
-    return tuple({one for one in values if len(one) >= _LEAST_SECRET and not one.startswith("/")})
+    return tuple(sorted({one for one in values if len(one) >= _LEAST_SECRET}))
 
 
 class Redaction:
@@ -89,7 +91,7 @@ class Redaction:
         """The text without what is private; `keeps_folders` leaves those of models, for a command
         that is to be typed."""
         for rule in self._rules:
-            if rule.kind == "folder" and keeps_folders:
+            if (rule.kind == "folder" and keeps_folders) or not _may_match(rule, text):
                 continue
             text = rule.pattern.sub(lambda found, rule=rule: self._put(rule, found), text)  # type: ignore[misc]
         return text
@@ -108,13 +110,19 @@ class Redaction:
         return put
 
 
+def _may_match(rule: _Rule, text: str) -> bool:
+    """Rules that look at every word are only tried where what they look for can be."""
+    return rule.kind not in ("email", "credentials") or "@" in text
+
+
 def _rules(private: Private) -> tuple[_Rule, ...]:
     """In this order: what is known by its value, what looks like a secret, then who and where."""
     rules: list[tuple[str, str, Callable[[re.Match[str]], str]]] = []
     if private.secrets:
         rules.append(("secret", _any_of(private.secrets), _always(SECRET)))
     rules += [
-        ("secret", rf"(?i)(?<![\w-])(--?(?:\w+[-_])*api[-_]key[\w-]*\s+){_VALUE}", _after(SECRET)),
+        ("secret", rf"(?i)(?<![\w-])(--?(?:[a-z0-9]+[-_])*api[-_]key[\w-]*\s+){_VALUE}",
+         _after(SECRET)),
         ("secret", rf"(?i)((?<![A-Za-z])(?:{_TELLTALE})[\"']?\s*[:=]\s*(?:(?:bearer|basic)\s+)?)"
          rf"{_VALUE}", _after(SECRET)),
         ("secret", r"(?i)([?&][\w.-]*(?:token|key|sig|signature|secret|credential)=)[^&\s\"'#]+",
@@ -124,17 +132,19 @@ def _rules(private: Private) -> tuple[_Rule, ...]:
          r"|github_pat_\w{16,}|AKIA[0-9A-Z]{16}|xox[abprs]-[\w-]{8,}"
          r"|eyJ[\w-]{8,2000}\.[\w-]{2,4000}\.[\w-]{2,2000})", _always(SECRET)),
         ("credentials", r"(?<=://)[^\s/?#'\"]{1,400}@", _always(f"{_CREDENTIALS}@")),
-        ("email", r"[\w.+-]{1,64}@(?:[\w-]{1,63}\.){1,8}[A-Za-z]{2,24}(?![\w.-]*\()", _email),
+        ("email", r"[\w.+-]{1,64}@(?:[\w-]{1,63}\.){1,8}[A-Za-z]{2,24}", _email),
         ("id", r"(?i)\b(GPU-|MIG-)[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", _after(_ID)),
         ("address", rf"(?m){_STAMP}|{_IPV4}|{_IPV6}|{_MAC}", _address),
     ]  # fmt: skip
     folders = [f"{folder.rstrip('/')}/" for folder in private.folders if folder.strip("/")]
     if folders:
-        rules.append(("folder", _any_of(folders), _always("")))
+        rules.append(("folder", rf"(?<![\w.~/-])(?:{_any_of(folders)})", _always("")))
     homes = [home.rstrip("/") for home in private.homes if home.strip("/")]
     if homes:
         rules.append(("home", rf"(?<![\w.~-])(?:{_any_of(homes)})(?![\w.-])", _always("~")))
-    rules.append(("user", r"(?<=/home/)[^/\s:'\"]+|(?<=/Users/)[^/\s:'\"]+", _always(USER)))
+    rules.append(
+        ("user", r"(?<=/home/)(?!linuxbrew\b)[^/\s:'\"]+|(?<=/Users/)[^/\s:'\"]+", _always(USER))
+    )
     for kind, put, names in (("user", USER, private.users), ("host", HOST, _hosts(private))):
         pattern = "|".join(_name(name) for name in sorted(names, key=len, reverse=True) if name)
         if pattern:

@@ -25,7 +25,7 @@ _RULE = re.compile(r"[a-z]+(?:-[a-z]+)*")
 _PARTS = ("weights", "kv", "compute", "draft", "mmproj", "overhead")
 COMMAND_INTRO = (
     "This starts it without llmtp. `~` is the home folder; where `USER`, `HOST`, `ADDRESS` or "
-    "`SECRET` stands, something private was left out. Stop the server first, or change `--port`."
+    "`REDACTED` stands, something private was left out. Stop the server first, or change `--port`."
 )
 
 
