@@ -264,6 +264,12 @@ def test_what_is_gone_is_said(tmp_path: Path) -> None:
     assert "/nowhere/llama-server\n" in block(text, "Command")
 
 
+def test_relative_paths_are_explained(tmp_path: Path, demo: Path) -> None:
+    words = "Relative paths start where llmtp was started."
+    assert words in report_of(made_up(tmp_path, demo, main="models/demo.gguf")).text
+    assert words not in report_of(made_up(tmp_path, demo)).text
+
+
 def test_an_entry_of_a_start_that_never_was(tmp_path: Path, demo: Path) -> None:
     entry = replace(made_up(tmp_path, demo), plan={"argv": 1, "env": [], "why": {}, "main": 2})
     report = report_of(entry)

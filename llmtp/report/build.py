@@ -139,8 +139,10 @@ def _build(entry: Entry | None) -> Section:
 def _command(entry: Entry, redact: Redaction) -> Section:
     argv = _argv(entry)
     lines = tuple(command_lines(argv, _env(entry), redact)) if argv else ("# there was none",)
+    is_relative = any(not path.is_absolute() for path in _models(entry).values())
+    intro = sections.COMMAND_INTRO + (sections.FROM_THERE if is_relative else "")
     return Section(
-        "command", "Command", lines, sections.COMMAND_INTRO, "sh",
+        "command", "Command", lines, intro, "sh",
         most_characters=8000, line_characters=4000, keeps_folders=True,
     )  # fmt: skip
 

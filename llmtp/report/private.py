@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
 import pwd
@@ -20,12 +21,11 @@ def find_private(
     environ: Mapping[str, str], models: tuple[Path, ...], key_file: Path | None
 ) -> Private:
     """Of this user, this machine and these models. Keys are read to be looked for, only."""
-    home = Path(environ.get("HOME") or Path.home())
     named = [value for name, value in environ.items() if is_secret_name(name)]
     secrets = [value for value in named if not exists(Path(value))]
     folders = {str(path.parent) for path in models if path.is_absolute()}
     return Private(
-        homes=tuple({str(home), str(home.resolve())}),
+        homes=tuple(sorted(_homes(environ))),
         users=tuple(dict.fromkeys(_users(environ))),
         hosts=tuple({platform.node(), socket.gethostname()}),
         secrets=secrets_in([*secrets, *_keys(key_file)]),
@@ -33,19 +33,26 @@ def find_private(
     )
 
 
+def _homes(environ: Mapping[str, str]) -> set[str]:
+    """What a shell makes of `~`, also by its real name."""
+    home = environ.get("HOME", "")
+    if not home.startswith("/"):
+        with contextlib.suppress(KeyError):
+            home = pwd.getpwuid(os.getuid()).pw_dir
+    return {home, os.path.realpath(home)} if home.startswith("/") else set()
+
+
 def _users(environ: Mapping[str, str]) -> Iterator[str]:
     yield from (environ[name] for name in _USER_VARIABLES if environ.get(name))
-    try:
+    with contextlib.suppress(KeyError):
         yield pwd.getpwuid(os.getuid()).pw_name
-    except KeyError:
-        return
 
 
 def _keys(file: Path | None) -> list[str]:
     """The keys of a server; none where its file is gone or is no file."""
-    if file is None or not file.is_file():
-        return []
     try:
+        if file is None or not file.is_file():
+            return []
         with file.open(encoding="utf-8", errors="replace") as stream:
             return [line.strip() for line in stream.read(_MOST_KEY_BYTES).splitlines()]
     except OSError:

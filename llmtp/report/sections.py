@@ -27,6 +27,7 @@ COMMAND_INTRO = (
     "This starts it without llmtp. `~` is the home folder; where `USER`, `HOST`, `ADDRESS` or "
     "`REDACTED` stands, something private was left out. Stop the server first, or change `--port`."
 )
+FROM_THERE = " Relative paths start where llmtp was started."
 
 
 def happened(entry: Entry | None, *, is_alive: bool) -> Section:
