@@ -27,7 +27,7 @@ from llmtp.machine.identity import ProcessId
 from llmtp.report.build import MOST_CHARACTERS, Report, make_report
 from llmtp.report.command import command_lines
 from llmtp.report.logtail import choose, without_requests
-from llmtp.report.markdown import Section, render
+from llmtp.report.markdown import Section, render, shown
 from llmtp.report.redaction import Private, Redaction
 from llmtp.server.entry import Entry
 from llmtp.server.life import State
@@ -115,7 +115,8 @@ def block(text: str, title: str) -> str:
 
 def test_a_report_of_the_demo(cli: Cli, demo: Path) -> None:
     entry = known(cli, run_demo(cli, "demo"))
-    result = cli("bug-report", env={"HF_TOKEN": TOKEN, "GGML_VK_VISIBLE_DEVICES": "0"})
+    env = {"HF_TOKEN": TOKEN, "GGML_VK_VISIBLE_DEVICES": "0", "LLAMA_API_KEY": "abc"}
+    result = cli("bug-report", env=env)
     assert result.code == 0, result.stderr
     path = Path(result.stdout.removesuffix("\n"))
     assert path.parent == cli.folder
@@ -149,7 +150,7 @@ def test_a_report_of_the_demo(cli: Cli, demo: Path) -> None:
     assert "message['role']" not in text
     assert "why           n-max 3 from the profile demo\n" in block(text, "Plan")
     variables = block(text, "Variables")
-    assert "HF_TOKEN=REDACTED\n" in variables
+    assert "HF_TOKEN=REDACTED\nLLAMA_API_KEY=REDACTED\n" in variables
     assert "GGML_VK_VISIBLE_DEVICES=0\n" in variables
     log = block(text, "Log")
     for words in (
@@ -159,6 +160,9 @@ def test_a_report_of_the_demo(cli: Cli, demo: Path) -> None:
     ):
         assert words in log, words
     assert "line(s) left out]" in log
+    for words in ("How are you?", "llama_model_loader: - kv"):  # of the template; of metadata
+        assert words in entry.log.read_text(encoding="utf-8")
+        assert words not in log
 
 
 def test_json_says_what_is_in_it(cli: Cli) -> None:
@@ -463,6 +467,21 @@ def test_a_full_disk_leaves_nothing(cli: Cli) -> None:
     assert done.returncode == 2, done.stderr
     assert "r.md cannot be written: File too large" in done.stderr
     assert list(cli.folder.glob("*.md")) == []
+
+
+def test_a_secret_is_found_through_colours_and_before_it_is_cut() -> None:
+    redact = Redaction(ALICE)
+    coloured = f"{TOKEN[:15]}\x1b[31m{TOKEN[15:]}"
+    assert shown(f"a {coloured} b", redact, 40) == "a REDACTED b"
+    for at in (7, 395, 8185):
+        put = shown("x" * at + " " + TOKEN + " the end" * 9, redact, 400)
+        assert TOKEN[:4] not in put
+        assert len(put) <= 400
+
+
+def test_the_name_of_a_server_may_be_private(tmp_path: Path, demo: Path) -> None:
+    text = report_of(replace(made_up(tmp_path, demo), id="alice-model")).text
+    assert text.startswith("# llmtp bug report: USER-model failed\n")
 
 
 def test_keys_are_known_by_their_value(tmp_path: Path, demo: Path) -> None:

@@ -29,7 +29,7 @@ _MOST_LOG_CHARACTERS = 30_000
 _RESERVE = 800
 _LOG_LINE = 500
 _MOST_LOG_BYTES = 16 << 20
-_MOST_LOG_LINE = 8 << 10
+_MOST_LOG_LINE = 16 << 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +74,7 @@ def make_report(entry: Entry | None, environ: Mapping[str, str]) -> Report:
     variables = tuple(variable_lines(environ, redact)) or ("none is set",)
     intro = "As they are where this report was made."
     made.append(Section("environment", "Variables", variables, intro, most_characters=5000))
-    head = _head(sections.title(entry, is_alive=is_alive))
+    head = _head(redact(sections.title(entry, is_alive=is_alive)))
     parts = [head, *(render(section, redact) for section in made)]
     left_out = 0
     if entry is not None:

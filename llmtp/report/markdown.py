@@ -41,8 +41,8 @@ def shown(text: str, redact: Redaction, limit: int, *, keeps_folders: bool = Fal
     It is redacted before it is cut, and of a huge one the end goes, so that no half of a secret is
     left.
     """
-    raw = redact(text[:_MOST_RAW], keeps_folders=keeps_folders)
-    raw = _ANSI.sub("", raw).expandtabs(4).rstrip("\r\n")
+    raw = _ANSI.sub("", text[:_MOST_RAW]).expandtabs(4).rstrip("\r\n")
+    raw = redact(raw, keeps_folders=keeps_folders)
     put = redact(clean(raw, len(raw)), keeps_folders=keeps_folders)
     if len(text) > _MOST_RAW:
         put = f"{put[:-_UNSURE]}…"
