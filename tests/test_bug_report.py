@@ -547,7 +547,7 @@ def test_what_is_telling_is_left(text: str) -> None:
     assert redact.counts.total() == 0
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(
     st.lists(
         st.sampled_from([TOKEN, "alice", "/home/alice/", "a@b.cd", "10.1.2.3", "://", "u:p@", " ",

@@ -6,6 +6,7 @@ once more as it will be shown.
 
 from __future__ import annotations
 
+import functools
 import ipaddress
 import re
 from collections import Counter
@@ -16,6 +17,8 @@ SECRET, USER, HOST, ADDRESS = "REDACTED", "USER", "HOST", "ADDRESS"
 _CREDENTIALS, _EMAIL, _ID = "CREDENTIALS", "EMAIL", "ID"
 _PLACEHOLDERS = {SECRET, USER, HOST, ADDRESS, _CREDENTIALS, _EMAIL, _ID}
 _LEAST_SECRET = 6
+#: What was replaced may be part of something that looks private together with what is beside it.
+_MOST_PASSES = 20
 _LEAST_NAME = 3
 #: Names of users and machines that are words of every report: there they are no names.
 _COMMON = {
@@ -90,10 +93,14 @@ class Redaction:
     def __call__(self, text: str, *, keeps_folders: bool = False) -> str:
         """The text without what is private; `keeps_folders` leaves those of models, for a command
         that is to be typed."""
-        for rule in self._rules:
-            if (rule.kind == "folder" and keeps_folders) or not _may_match(rule, text):
-                continue
-            text = rule.pattern.sub(lambda found, rule=rule: self._put(rule, found), text)  # type: ignore[misc]
+        for _ in range(_MOST_PASSES):
+            before = text
+            for rule in self._rules:
+                if (rule.kind == "folder" and keeps_folders) or not _may_match(rule, text):
+                    continue
+                text = rule.pattern.sub(functools.partial(self._put, rule), text)
+            if text == before:
+                break
         return text
 
     def value_of(self, name: str, value: str) -> str:
