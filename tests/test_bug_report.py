@@ -504,6 +504,7 @@ def test_keys_are_known_by_their_value(tmp_path: Path, demo: Path) -> None:
         ('{"api_key": "x y"}', '{"api_key": REDACTED}'),
         ("password=hunter2; next", "password=REDACTED; next"),
         ("hf_token=abc", "hf_token=REDACTED"),
+        ("api_key=k3y-of-the-serverMORE", "api_key=REDACTED"),
         ("https://bob:p%40ss@h.org/x?a=1&X-Amz-Signature=9f&b=2",
          "https://CREDENTIALS@h.org/x?a=1&X-Amz-Signature=REDACTED&b=2"),
         ("mail alice.b+c@mail.example.org now", "mail EMAIL now"),

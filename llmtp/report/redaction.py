@@ -37,7 +37,7 @@ _OCTET = r"(?:25[0-5]|2[0-4]\d|1?\d?\d)"
 _IPV4 = rf"(?<![\w.])(?:{_OCTET}\.){{3}}{_OCTET}(?!\.?\w)"
 _IPV6 = r"(?<![\w:.])[0-9A-Fa-f]{0,4}(?::[0-9A-Fa-f]{0,4}){2,8}(?:(?:\.\d{1,3}){3})?(?![\w:])"
 _MAC = r"(?<![\w:-])[0-9A-Fa-f]{2}(?:[:-][0-9A-Fa-f]{2}){5}(?![\w:-])"
-_VALUE = r"(?:\"[^\"]*\"?|'[^']*'?|[^\s&,;\"']+)"
+_VALUE = rf"(?:(?-i:{SECRET})(?![\w.~+/=-])|\"[^\"]*\"?|'[^']*'?|[^\s&,;\"']+)"
 _TELLTALE = (
     r"(?:api|access|auth|private|secret)[-_ ]?keys?|passw(?:or)?d|passphrase|secret"
     r"|(?:access|auth|hf|hub|github|bearer)[-_]token|authorization|cookie"
