@@ -115,7 +115,7 @@ def block(text: str, title: str) -> str:
 
 def test_a_report_of_the_demo(cli: Cli, demo: Path) -> None:
     entry = known(cli, run_demo(cli, "demo"))
-    env = {"HF_TOKEN": TOKEN, "GGML_VK_VISIBLE_DEVICES": "0", "LLAMA_API_KEY": "abc"}
+    env = {"HF_TOKEN": TOKEN, "GGML_VK_VISIBLE_DEVICES": "0", "LLAMA_CREDENTIAL": "abc"}
     result = cli("bug-report", env=env)
     assert result.code == 0, result.stderr
     path = Path(result.stdout.removesuffix("\n"))
@@ -150,7 +150,7 @@ def test_a_report_of_the_demo(cli: Cli, demo: Path) -> None:
     assert "message['role']" not in text
     assert "why           n-max 3 from the profile demo\n" in block(text, "Plan")
     variables = block(text, "Variables")
-    assert "HF_TOKEN=REDACTED\nLLAMA_API_KEY=REDACTED\n" in variables
+    assert "HF_TOKEN=REDACTED\nLLAMA_CREDENTIAL=REDACTED\n" in variables
     assert "GGML_VK_VISIBLE_DEVICES=0\n" in variables
     log = block(text, "Log")
     for words in (
@@ -327,7 +327,9 @@ def test_hostile_files(tmp_path: Path, demo: Path) -> None:
     edit(main, poison)
     entry = made_up(tmp_path, demo, main=str(main), argv=["/x", "--model", str(main)])
     log = b"0.00.000.001 I ````````` \xff\xfe </details> \x1b[2J" + TOKEN.encode() + b"\n"
-    entry.log.write_bytes(log + b"api_key=verysecret https://u:pw1234@h.org/ at 10.1.2.3\n")
+    entry.log.write_bytes(
+        log + b"``````\n# heading\napi_key=verysecret https://u:pw1234@h.org/ at 10.1.2.3\n"
+    )
     text = report_of(entry, GGML_X=f"{TOKEN} /home/alice", LLAMA_API_KEY="verysecret").text
     for private in (TOKEN, "a@b.cd", "verysecret", "pw1234", "10.1.2.3", "alice", "TEMPLATEWORD"):
         assert private not in text, private
@@ -477,6 +479,9 @@ def test_a_secret_is_found_through_colours_and_before_it_is_cut() -> None:
         put = shown("x" * at + " " + TOKEN + " the end" * 9, redact, 400)
         assert TOKEN[:4] not in put
         assert len(put) <= 400
+    shrinks = "/home/alice " * 682 + TOKEN
+    assert TOKEN[:4] not in shown(shrinks, redact, 4000)
+    assert shown(shrinks, redact, 4000).endswith("~ …")
 
 
 def test_the_name_of_a_server_may_be_private(tmp_path: Path, demo: Path) -> None:
