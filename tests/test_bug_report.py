@@ -19,10 +19,11 @@ from typing import Any
 
 import pytest
 from edit import STRING, Edited, edit
-from harness import WAIT_S, Cli, assert_one_clear_line, chat, http, wait_until
+from harness import WAIT_S, Cli, alive, assert_one_clear_line, chat, http, wait_until
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from llmtp.errors import Finding
 from llmtp.machine.identity import ProcessId
 from llmtp.report.build import MOST_CHARACTERS, Report, make_report
 from llmtp.report.command import command_lines
@@ -67,7 +68,7 @@ def entry_of(events: list[dict[str, Any]], **changes: Any) -> Entry:
         plan=by_name["planned"],
         exit_code=ended["exit_code"],
         ended_at=ended["at"],
-        findings=tuple(ended["findings"]),
+        findings=tuple(Finding(**one) for one in ended["findings"]),
     )
     return replace(entry, **changes)
 
@@ -102,7 +103,8 @@ def made_up(folder: Path, demo: Path, **plan: Any) -> Entry:
 
 
 def report_of(entry: Entry | None, **environ: str) -> Report:
-    return make_report(entry, {"HOME": "/home/alice", "USER": "alice", **environ})
+    environ = {"HOME": "/home/alice", "USER": "alice", **environ}
+    return make_report(entry, environ, entry.state.value if entry else "")
 
 
 def block(text: str, title: str) -> str:
@@ -114,7 +116,7 @@ def block(text: str, title: str) -> str:
 
 
 def test_a_report_of_the_demo(cli: Cli, demo: Path) -> None:
-    entry = known(cli, run_demo(cli, "demo"))
+    entry = run_demo(cli, "demo")
     env = {"HF_TOKEN": TOKEN, "GGML_VK_VISIBLE_DEVICES": "0", "LLAMA_CREDENTIAL": "abc"}
     result = cli("bug-report", env=env)
     assert result.code == 0, result.stderr
@@ -166,7 +168,7 @@ def test_a_report_of_the_demo(cli: Cli, demo: Path) -> None:
 
 
 def test_json_says_what_is_in_it(cli: Cli) -> None:
-    known(cli, run_demo(cli, "demo"))
+    run_demo(cli, "demo")
     body = cli("bug-report", "demo", "--json", "--out", "r.md").json
     data = body["data"]
     assert (body["command"], body["exit_code"], body["findings"]) == ("bug-report", 0, [])
@@ -210,7 +212,7 @@ def test_the_command_of_a_report_starts_the_server(cli: Cli, demo: Path) -> None
     for name in ("demo.gguf", "mtp-demo.gguf"):
         shutil.copy(demo / name, folder / name)
     models: list[str | Path] = [folder / "demo.gguf", "--draft", folder / "mtp-demo.gguf"]
-    entry = known(cli, run_demo(cli, *models))
+    entry = run_demo(cli, *models)
     text = cli("bug-report", "--out", "-").stdout
     command = block(text, "Command")
     assert "--model ~/'my models $HOME/demo.gguf' \\\n" in command
@@ -296,19 +298,30 @@ def test_an_engine_that_hangs_is_not_waited_for(tmp_path: Path, demo: Path) -> N
 
 
 def test_the_title_names_what_ended_it(tmp_path: Path, demo: Path) -> None:
-    finding = {"rule": "crash-loop", "level": "error", "message": "gave up", "fix": "F"}
+    finding = Finding("crash-loop", "error", "gave up", fix="F")
     entry = replace(made_up(tmp_path, demo), findings=(finding,))
     text = report_of(entry).text
     assert text.startswith("# llmtp bug report: demo failed: crash-loop\n")
     assert "error: gave up [crash-loop]\n  fix: F\n" in block(text, "What happened")
-    hostile = replace(entry, findings=({**finding, "rule": "x](http://evil)"},))
+    hostile = replace(entry, findings=(replace(finding, rule="x](http://evil)"),))
     assert report_of(hostile).text.startswith("# llmtp bug report: demo failed\n")
-    killed = replace(entry, state=State.READY, exit_code=None, ended_at=None, findings=())
-    assert "demo gone without a word while ready\n" in report_of(killed).text.splitlines(True)[0]
-    ours = ProcessId.of(os.getpid())
-    assert ours is not None
-    lives = replace(killed, llmtp=ours)
-    assert report_of(lives).text.startswith("# llmtp bug report: demo ready\n")
+
+
+def test_one_that_runs_and_one_that_was_lost(cli: Cli) -> None:
+    """Of a server that runs; of one whose llmtp was killed; and of one that is gone as well."""
+    with cli.start("run", "demo", "--json") as running:
+        pid = running.wait_event("ready")["pid"]
+        running.wait_event("mtp")
+        running.wait_event("sample")
+        assert cli("bug-report", "--out", "-").stdout.startswith("# llmtp bug report: demo ready\n")
+        running.interrupt(signal.SIGKILL)
+    lone = cli("bug-report", "demo", "--out", "-").stdout
+    assert lone.startswith("# llmtp bug report: demo unsupervised\n")
+    assert "listening on" in block(lone, "Log")
+    os.kill(pid, signal.SIGKILL)
+    wait_until(lambda: not alive(pid))
+    lost = cli("bug-report", "demo", "--out", "-").stdout
+    assert lost.startswith("# llmtp bug report: demo failed: lost\n")
 
 
 def test_hostile_files(tmp_path: Path, demo: Path) -> None:
@@ -367,7 +380,7 @@ def test_the_longest_of_everything_fits_into_an_issue(tmp_path: Path, demo: Path
         why=["w" * 5000] * 500,
         devices=[{"name": "n" * 5000}] * 500,
     )
-    findings = tuple({"rule": "r", "level": "error", "message": "m" * 9000} for _ in range(200))
+    findings = tuple(Finding("r", "error", "m" * 9000) for _ in range(200))
     lines = [b"0.00.000.002 E failed: the first cause", *[b"0.00.000.003 I " + b"x" * 999] * 3000]
     entry.log.write_bytes(b"\n".join([*lines, b"0.00.000.004 I the end"]))
     environ = {f"GGML_{i}": "e" * 5000 for i in range(500)}

@@ -28,17 +28,17 @@ def command(
 
     from llmtp.report.build import make_report
     from llmtp.report.file import place_for, write_new
-    from llmtp.server.registry import newest
+    from llmtp.server.standing import newest_known
 
     env: Env = ctx.obj
     try:
-        entry = newest(server)
+        known = newest_known(server)
     except NotFoundError:
         if server is not None:
             raise
-        entry = None  # no server was ever started: the machine may be the news
-    report = make_report(entry, os.environ)
-    path = None if out == "-" else place_for(out, entry.id if entry else None)
+        known = None  # no server was ever started: the machine may be the news
+    report = make_report(known.entry if known else None, os.environ, known.state if known else "")
+    path = None if out == "-" else place_for(out, known.entry.id if known else None)
     if path is not None:
         write_new(path, report.text)
     human = report.text if path is None else f"{path}\n"

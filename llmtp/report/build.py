@@ -58,13 +58,15 @@ class Report:
         }
 
 
-def make_report(entry: Entry | None, environ: Mapping[str, str]) -> Report:
-    """The report of a server, running or ended; without one, of the engines and the machine."""
+def make_report(entry: Entry | None, environ: Mapping[str, str], state: str) -> Report:
+    """The report of a server, running or ended; without one, of the engines and the machine.
+
+    `state` is that of the server as it stands, whatever its entry says.
+    """
     models = _models(entry)
     key_file = entry.api_key_file if entry else None
     redact = Redaction(find_private(environ, tuple(models.values()), key_file))
-    is_alive = entry is not None and entry.llmtp.is_alive
-    made = [sections.happened(entry, is_alive=is_alive), _build(entry)]
+    made = [sections.happened(entry, state), _build(entry)]
     if entry is not None:
         made.append(_command(entry, redact))
     made.append(Section("system", "System", tuple(system_lines())))
@@ -74,7 +76,7 @@ def make_report(entry: Entry | None, environ: Mapping[str, str]) -> Report:
     variables = tuple(variable_lines(environ, redact)) or ("none is set",)
     intro = "As they are where this report was made."
     made.append(Section("environment", "Variables", variables, intro, most_characters=5000))
-    head = _head(redact(sections.title(entry, is_alive=is_alive)))
+    head = _head(redact(sections.title(entry, state)))
     parts = [head, *(render(section, redact) for section in made)]
     left_out = 0
     if entry is not None:

@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from llmtp.errors import ExitCode
+from llmtp.errors import ExitCode, Finding
 from llmtp.report.markdown import Section
 from llmtp.server.entry import Entry
 from llmtp.units import format_bytes
@@ -30,26 +30,26 @@ COMMAND_INTRO = (
 FROM_THERE = " Relative paths start where llmtp was started."
 
 
-def happened(entry: Entry | None, *, is_alive: bool) -> Section:
-    """How it ended, or that it goes on. `is_alive`: llmtp still keeps it up."""
+def happened(entry: Entry | None, state: str) -> Section:
+    """How it ended, or that it goes on."""
     if entry is None:
         lines = ["no server was started here"]
     else:
         lines = [
-            *_ending(entry, is_alive),
+            *_ending(entry, state),
             *(line for one in entry.findings for line in _told(one)),
         ]
     return Section("summary", "What happened", tuple(lines))
 
 
-def title(entry: Entry | None, *, is_alive: bool) -> str:
+def title(entry: Entry | None, state: str) -> str:
     """One line, of our own words and codes only."""
     if entry is None:
         return "llmtp bug report"
-    rule = next((str(one.get("rule")) for one in entry.findings if one.get("level") == "error"), "")
+    rule = next((one.rule for one in entry.findings if one.level == "error"), "")
     has_failed = entry.exit_code not in _ASKED_FOR
     why = f": {rule}" if has_failed and _RULE.fullmatch(rule) else ""
-    return f"llmtp bug report: {entry.id} {_state(entry, is_alive)}{why}"
+    return f"llmtp bug report: {entry.id} {state}{why}"
 
 
 def plan_of(entry: Entry | None) -> Section:
@@ -64,9 +64,9 @@ def plan_of(entry: Entry | None) -> Section:
     return Section("plan", "Plan", tuple(lines) or ("no plan was made",), most_characters=5000)
 
 
-def _ending(entry: Entry, is_alive: bool) -> Iterator[str]:
+def _ending(entry: Entry, state: str) -> Iterator[str]:
     yield f"model         {entry.model}"
-    yield f"state         {_state(entry, is_alive)}"
+    yield f"state         {state}"
     yield f"started       {_utc(entry.started_at)}, restarts {entry.restarts}"
     if entry.ended_at is not None:
         yield f"ended         {_utc(entry.ended_at)}, exit code {entry.exit_code}"
@@ -74,17 +74,11 @@ def _ending(entry: Entry, is_alive: bool) -> Iterator[str]:
     yield f"MTP           n-max {entry.n_max}, {mtp}"
 
 
-def _state(entry: Entry, is_alive: bool) -> str:
-    if entry.is_over or is_alive:
-        return entry.state.value
-    return f"gone without a word while {entry.state.value}"
-
-
-def _told(finding: Mapping[str, Any]) -> Iterator[str]:
-    yield f"{finding.get('level')}: {finding.get('message')} [{finding.get('rule')}]"
+def _told(finding: Finding) -> Iterator[str]:
+    yield f"{finding.level}: {finding.message} [{finding.rule}]"
     for name in ("expected", "observed", "fix"):
-        if finding.get(name):
-            yield f"  {name}: {finding[name]}"
+        if value := getattr(finding, name):
+            yield f"  {name}: {value}"
 
 
 def _device(device: Mapping[str, Any]) -> Iterator[str]:
