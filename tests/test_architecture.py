@@ -25,7 +25,7 @@ ORDER = ["text", "errors", "signals", "aside", "told", "units", "paths", "ports"
          "config", "hubname", "published", "profiles", "gguf", "roles", "pairing", "hub", "machine",
          "plan", "engine", "server", "metrics", "verdict", "tried", "selection", "chain", "spill",
          "story",
-         "start", "supervisor", "registered", "detach", "watch", "cli"]  # fmt: skip
+         "start", "supervisor", "registered", "detach", "watch", "report", "cli"]  # fmt: skip
 HEAVY = {"rich", "httpx", "psutil", "pynvml", "yaml", "asyncio", "importlib.metadata", "pydantic",
          "huggingface_hub",
          "llmtp.chain", "llmtp.verdict", "llmtp.plan", "llmtp.engine", "llmtp.gguf"}  # fmt: skip
@@ -92,7 +92,7 @@ def test_the_readme_lists_every_exit_code() -> None:
 def test_the_readme_shows_every_command(cli: Cli) -> None:
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     listing = cli("--help").stdout.split("Commands:")[1]
-    for name in re.findall(r"^  (\w+)", listing, re.MULTILINE):
+    for name in re.findall(r"^  ([\w-]+)", listing, re.MULTILINE):
         assert f"`{name} " in text, name
 
 

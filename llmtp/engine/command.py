@@ -133,10 +133,10 @@ class Command:
             prefix.append("env")
             for name, value in self.env.items():
                 prefix += ["-u", name] if value is None else [f"{name}={value}"]
-        return " ".join(_quote(word) for word in (*prefix, *self.argv))
+        return " ".join(quote(word) for word in (*prefix, *self.argv))
 
 
-def _quote(word: str) -> str:
+def quote(word: str) -> str:
     """For a shell; control characters are escaped, so that a terminal may show the line too."""
     if word.isprintable():
         return shlex.quote(word)

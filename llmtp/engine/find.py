@@ -70,7 +70,7 @@ def find_engine(requested: str | None) -> Engine:
             "vLLM is not supported by this version", fix="leave out --engine to use llama-server"
         )
     skipped: list[Finding] = []
-    for candidate in _candidates(None if requested == _NAME else requested):
+    for candidate in candidates(None if requested == _NAME else requested):
         if isinstance(candidate, Finding):
             skipped.append(candidate)
             continue
@@ -87,7 +87,11 @@ def _child_env(extra: Mapping[str, str]) -> dict[str, str]:
     return {k: v for k, v in os.environ.items() if k not in disturbing} | dict(extra)
 
 
-def _candidates(requested: str | None) -> Iterator[Candidate | Finding]:
+def candidates(requested: str | None) -> Iterator[Candidate | Finding]:
+    """Every llama-server that is named, in the order of trial, or why one that is named is none.
+
+    `requested` is a program that the user named, or None. Raises UsageError for a bad config.
+    """
     if requested is not None:
         yield _named(requested, _OPTION)
         return

@@ -41,3 +41,12 @@ def _nvidia_devices() -> list[Device]:
     from llmtp.machine.nvml import nvidia_devices
 
     return nvidia_devices()
+
+
+def nvidia_driver() -> str | None:
+    """The version of NVIDIA's driver; None where there is none that answers."""
+    if not has_nvidia_driver():
+        return None
+    from llmtp.machine.nvml import driver_version
+
+    return driver_version()

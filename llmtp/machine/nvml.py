@@ -27,6 +27,20 @@ def nvidia_devices() -> list[Device]:
         pynvml.nvmlShutdown()
 
 
+def driver_version() -> str | None:
+    """As the driver tells it, `580.95.05`."""
+    try:
+        pynvml.nvmlInit()
+    except pynvml.NVMLError:
+        return None
+    try:
+        return clean(str(pynvml.nvmlSystemGetDriverVersion()), 40)
+    except pynvml.NVMLError:
+        return None
+    finally:
+        pynvml.nvmlShutdown()
+
+
 class CardMeter:
     """Memory of one card by its number; all unknown where the driver does not know it any more.
 
