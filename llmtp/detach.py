@@ -215,10 +215,10 @@ def _silent_end(code: int, words: str) -> StartFailedError:
 
 def _end(child: int) -> None:
     """Tell it that nobody wants the server any more; a second signal to us is one to it."""
-    told = 0
+    told = -1
     while True:
         if signals.count() > told:
-            told = signals.count()
+            told = max(signals.count(), 1)
             os.kill(child, signal.SIGTERM)
         if os.waitpid(child, os.WNOHANG)[0]:
             return

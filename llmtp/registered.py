@@ -35,7 +35,7 @@ def fingerprint(prepared: Prepared, *, makes_key: bool) -> str:
     reference, request = prepared.reference, prepared.request
     serving = request.serving
     asked: dict[str, Any] = {
-        "files": [str(facts.path) for facts in reference.models],
+        "files": [str(facts.path.absolute()) for facts in reference.models],
         "wishes": asdict(request.wishes),
         "engine": str(prepared.engine.path),
         "extra": list(request.extra),
@@ -88,8 +88,13 @@ def new_entry(
         api_key_file=serving.api_key_file,
         key_is_made=False,
         wanted=wanted,
-        plan=prepared.to_dict(),
+        plan=_plan(prepared),
     )
+
+
+def _plan(prepared: Prepared) -> dict[str, Any]:
+    """With the folder from where its paths are, if they are not whole."""
+    return prepared.to_dict() | {"folder": str(Path.cwd())}
 
 
 @contextmanager
@@ -122,7 +127,7 @@ class Registered:
     def prepared(self, prepared: Prepared) -> None:
         plan, serving = prepared.plan, prepared.request.serving
         url = f"http://{connect_host(serving.host)}:{serving.port}"
-        self._registration.change(plan=prepared.to_dict(), n_max=plan.n_max, url=url)
+        self._registration.change(plan=_plan(prepared), n_max=plan.n_max, url=url)
         self._view.prepared(prepared)
 
     def event(self, event: Event) -> None:

@@ -310,9 +310,9 @@ def test_no_place_for_entries(cli: Cli) -> None:
 
 
 def test_a_disk_that_is_full(cli: Cli) -> None:
-    """No file may grow over 8 blocks: an entry does not fit."""
+    """No file may grow over 2 blocks: an entry does not fit."""
     program, cli.program = cli.program, Path("/bin/sh")
-    result = cli("-c", f'ulimit -f 8; exec "{program}" run demo --detach')
+    result = cli("-c", f'ulimit -f 2; exec "{program}" run demo --detach')
     cli.program = program
     assert_one_clear_line(result, 2, "cannot be written: File too large")
     assert_nothing_left(cli)

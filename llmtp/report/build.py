@@ -109,7 +109,8 @@ def _told(counts: Mapping[str, int]) -> str:
 def _models(entry: Entry | None) -> dict[str, Path]:
     plan = entry.plan if entry else {}
     named = {role: plan.get(role) for role in sections.MODELS}
-    return {role: Path(path) for role, path in named.items() if isinstance(path, str) and path}
+    folder = Path(str(plan.get("folder", "")))
+    return {role: folder / path for role, path in named.items() if isinstance(path, str) and path}
 
 
 def _model(role: str, path: Path) -> Section:
@@ -141,7 +142,7 @@ def _build(entry: Entry | None) -> Section:
 def _command(entry: Entry, redact: Redaction) -> Section:
     argv = _argv(entry)
     lines = tuple(command_lines(argv, _env(entry), redact)) if argv else ("# there was none",)
-    is_relative = any(not path.is_absolute() for path in _models(entry).values())
+    is_relative = any(not Path(str(entry.plan.get(role))).is_absolute() for role in _models(entry))
     intro = sections.COMMAND_INTRO + (sections.FROM_THERE if is_relative else "")
     return Section(
         "command", "Command", lines, intro, "sh",

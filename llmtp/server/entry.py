@@ -27,8 +27,8 @@ class Entry:
     """`llmtp` keeps the server up, `server` is the engine of this start.
 
     `state` is what llmtp wrote last, so it says nothing of who was killed since. `url` has no path.
-    `wanted` is equal for two runs that ask for the same. `plan` is the `data` of `plan --json`.
-    `exit_code` and `findings` say how it ended.
+    `wanted` is equal for two runs that ask for the same. `plan` is the `data` of `plan --json`, and
+    the `folder` where llmtp was typed. `exit_code` and `findings` say how it ended.
     """
 
     id: str
