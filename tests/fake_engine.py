@@ -195,10 +195,12 @@ def main() -> int:
         say(f"srv  llama_server: listening on http://127.0.0.1:{port}")
         signal.pause()
         silent.close()
-    if real and MODE == "robbed":
+    if real and MODE.startswith("robbed"):
         # Somebody else takes the port, and answers there.
         say(f"my port is {port}")
         Path(os.environ["FAKE_ENGINE_WAITS"]).read_text()
+        if MODE == "robbed-and-mute":
+            return 1
         say(f"srv  llama_server: listening on http://127.0.0.1:{port}")
         signal.pause()
     server = http.server.ThreadingHTTPServer(("127.0.0.1", port), Handler)

@@ -40,18 +40,22 @@ class Engine:
         self.argv[self.argv.index(flag) + 1] = str(value)
 
     def fails(self, *more: str, limit_bytes: int | None = None) -> tuple[Cause, list[str]]:
-        """Why it ended, and its telling lines."""
+        """Why it ended, and its telling lines: another thread prints them, and now and then is cut
+        off before the last ones."""
 
         def limited() -> None:
             if limit_bytes:
                 resource.setrlimit(resource.RLIMIT_AS, (limit_bytes, limit_bytes))
 
-        done = subprocess.run(
-            [*self.argv, *more], env=self.env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-            timeout=WAIT_S, preexec_fn=limited,
-        )  # fmt: skip
-        lines = done.stdout.decode("utf-8", "replace").splitlines()
-        telling = [line for line in lines if is_telling(line)]
+        telling: list[str] = []
+        for _ in range(5):
+            done = subprocess.run(
+                [*self.argv, *more], env=self.env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                timeout=WAIT_S, preexec_fn=limited,
+            )  # fmt: skip
+            lines = done.stdout.decode("utf-8", "replace").splitlines()
+            if telling := [line for line in lines if is_telling(line)]:
+                break
         return explain(done.returncode, telling), telling
 
 

@@ -6,10 +6,13 @@ import contextlib
 import http.client
 import http.server
 import os
+import socket
 import threading
 from pathlib import Path
 from typing import Any
 
+import psutil
+import pytest
 from harness import (
     Cli,
     assert_one_clear_line,
@@ -32,11 +35,19 @@ class Foreign(http.server.BaseHTTPRequestHandler):
         pass
 
 
-def test_a_foreign_server_is_never_taken_for_ours(cli: Cli, tmp_path: Path) -> None:
-    """It took the port, answers there, and ours says that it listens."""
+@pytest.mark.parametrize(
+    ("mode", "reason"),
+    [("robbed", "another program answers at http://127.0.0.1:"),
+     ("robbed-and-mute", "the server did not start: the port was taken")],
+)  # fmt: skip
+def test_a_foreign_server_is_never_taken_for_ours(
+    cli: Cli, tmp_path: Path, mode: str, reason: str
+) -> None:
+    """It took the port, answers there, and ours says that it listens, or ends without a word: the
+    last ones are lost now and then."""
     waits = tmp_path / "waits"
     os.mkfifo(waits)
-    env = {"FAKE_ENGINE": "robbed", "FAKE_ENGINE_WAITS": str(waits)}
+    env = {"FAKE_ENGINE": mode, "FAKE_ENGINE_WAITS": str(waits)}
     args = ("run", "demo", "--json", "--engine", fake_engine(tmp_path))
     with cli.start(*args, env=env) as running, contextlib.ExitStack() as stack:
         log = Path(running.wait_event("starting")["log"])
@@ -49,7 +60,7 @@ def test_a_foreign_server_is_never_taken_for_ours(cli: Cli, tmp_path: Path) -> N
         waits.write_text("go on")
         again = running.wait_event("restarting")
         assert again["rule"] == "port-taken"
-        assert f"another program answers at http://127.0.0.1:{port}" in again["reason"]
+        assert reason in again["reason"]
         assert again["port"] not in (None, port)
 
 
@@ -79,11 +90,14 @@ def test_a_port_that_was_asked_for_is_not_replaced(cli: Cli, tmp_path: Path) -> 
 
 
 def test_who_has_the_port_is_named(cli: Cli) -> None:
-    """As a server does that an llmtp which was killed has left."""
     with cli.start("run", "demo", "--json") as running:
         ready = running.wait_event("ready")
         result = cli("run", "demo", "--ask", "x", "--port", str(ready["port"]))
-        taken = f"taken by llama-server, process {ready['pid']}"
-        assert_one_clear_line(result, 2, taken, f"kill {ready['pid']}")
+        assert_one_clear_line(result, 2, "taken by demo, which llmtp runs", "llmtp stop demo")
         running.wait_event("sample")
         assert running.interrupt() == 130
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        result = cli("run", "demo", "--ask", "x", "--port", str(port))
+        taken = f"taken by {psutil.Process().name()}, process {os.getpid()}"
+        assert_one_clear_line(result, 2, taken, f"kill {os.getpid()}")

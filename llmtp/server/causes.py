@@ -25,6 +25,7 @@ class Cause:
     out_of: Literal["device memory", "RAM"] | None = None
 
 
+PORT_TAKEN = Cause("the port was taken", "leave out --port, or use another", "port-taken")
 _BUILD = "install another llama.cpp build, or name one with --engine"
 _EXTRA = "check what stands behind --"
 _PAIR = Cause(
@@ -80,7 +81,7 @@ CAUSES = tuple(
         ),
         (
             r"couldn't bind",
-            Cause("the port was taken", "leave out --port, or use another", "port-taken"),
+            PORT_TAKEN,
         ),
         (r"error while loading shared libraries: (.*)", _LIBRARY),
         (r"symbol lookup error: (.*)", _LIBRARY),

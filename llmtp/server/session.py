@@ -13,8 +13,9 @@ from llmtp.errors import EngineUnreachableError, ServerDiedError, StartFailedErr
 from llmtp.machine import cgroup
 from llmtp.machine.family import Family
 from llmtp.plan.result import Plan
+from llmtp.ports import is_free
 from llmtp.server.access import connect_host, read_key
-from llmtp.server.causes import CRASHED, Cause
+from llmtp.server.causes import CRASHED, PORT_TAKEN, Cause
 from llmtp.server.failure import explain, telling_lines
 from llmtp.server.log import RunLog
 from llmtp.server.output import Output
@@ -238,7 +239,11 @@ class Session:
 
     def _cause(self) -> Cause:
         kills = (cgroup.oom_kills() or 0) - self._oom_kills
-        return explain(self.process.returncode, self._output.telling(), oom_kills=kills)
+        code, telling = self.process.returncode, self._output.telling()
+        lost_words = code == 1 and not telling and self._ready_at is None
+        if lost_words and not is_free(self.serving.host, self.serving.port):
+            return PORT_TAKEN
+        return explain(code, telling, oom_kills=kills)
 
     def _status(self) -> str | None:
         returncode = self.process.returncode
