@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 
@@ -14,7 +15,10 @@ def main() -> None:
         sys.stderr.write("error: llmtp runs on Linux and macOS; on Windows, inside WSL\n")
         sys.exit(9)
     from llmtp import signals
+    from llmtp.machine.marks import DETACHED
 
+    if DETACHED in os.environ:
+        os.closerange(3, os.sysconf("SC_OPEN_MAX"))  # whoever typed the command may have more open
     argv = sys.argv[1:]
     try:
         signals.install()

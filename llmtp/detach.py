@@ -19,14 +19,21 @@ from typing import Any
 
 from llmtp import signals
 from llmtp.chain import Prepared
-from llmtp.errors import ExitCode, Finding, LlmtpError, OtherEndedError, StartFailedError
+from llmtp.errors import (
+    ExitCode,
+    Finding,
+    LlmtpError,
+    OtherEndedError,
+    StartFailedError,
+    UsageError,
+)
 from llmtp.machine.identity import ProcessId
-from llmtp.registered import VARIABLE, fingerprint, new_entry
+from llmtp.machine.marks import DETACHED
+from llmtp.registered import fingerprint, new_entry
 from llmtp.server import registry
 from llmtp.server.entry import Entry
 from llmtp.server.life import State
 from llmtp.server.registry import Registration
-from llmtp.server.standing import Standing, live
 from llmtp.story import Event
 from llmtp.text import clean
 
@@ -38,15 +45,14 @@ _MOST_WORDS = 1 << 16
 
 def is_detached() -> bool:
     """Are we the llmtp that was started to keep a server up?"""
-    return VARIABLE in os.environ
+    return DETACHED in os.environ
 
 
 def running_already(wanted: str, port: int | None, besides: str | None = None) -> Entry | None:
     """A server that was started with the same wishes, and keeps its port, if that is asked for."""
-    for known in live():
-        entry = known.entry
-        same = known.standing is Standing.SUPERVISED and entry.wanted == wanted
-        if same and port in (None, entry.port) and entry.id != besides:
+    for entry in registry.entries()[0]:
+        same = entry.wanted == wanted and port in (None, entry.port) and entry.id != besides
+        if same and not entry.is_over and entry.llmtp.is_alive:
             return entry
     return None
 
@@ -58,10 +64,12 @@ def detach(
     makes_key: bool,
     on_event: Callable[[Event], None],
     on_finding: Callable[[Finding], None],
+    on_wait: Callable[[Entry], None],
 ) -> tuple[Entry, bool]:
     """Start a server that stays, or wait for one that is the same; and whether it was there.
 
-    `argv` is the command line of `run` that keeps it. Raises the error of a start that fails.
+    `argv` is the command line of `run` that was typed; `on_wait` is told which one is waited for.
+    Raises the error of a start that fails.
     """
     wanted = fingerprint(prepared, makes_key=makes_key)
     serving = prepared.request.serving
@@ -71,10 +79,12 @@ def detach(
             with registry.locked():
                 same = running_already(wanted, port)
                 if same is None:
-                    other = stack.enter_context(_Other(argv))
-                    other.claim(prepared, wanted)
+                    with signals.hold():
+                        other = stack.enter_context(_Other(argv))
+                        other.claim(prepared, wanted)
             if same is None:
                 return other.until_ready(on_event, on_finding), False
+        on_wait(same)
         if (entry := _until_ready(same)) is not None:
             return entry, True
 
@@ -97,17 +107,17 @@ class _Other:
     def __init__(self, argv: Sequence[str]) -> None:
         self._registration: Registration | None = None
         self._is_over = False
-        self._code = 0
         with signals.hold(), contextlib.ExitStack() as stack:
             self._words = stack.enter_context(tempfile.TemporaryFile())
             (hears, ours), (told, tells) = _pipe(), _pipe()
             self._ours = stack.enter_context(os.fdopen(ours, "w", encoding="utf-8"))
             self._told = stack.enter_context(os.fdopen(told, encoding="utf-8"))
+            words = _lifted(self._words.fileno())
             try:
-                self._pid = _spawn([*_LLMTP, *argv], (hears, tells, self._words.fileno()))
+                self._pid = _spawn([*_LLMTP, *argv], (hears, tells, words))
             finally:
-                os.close(hears)
-                os.close(tells)
+                for end in (hears, tells, words):
+                    os.close(end)
             self._open = stack.pop_all()
 
     def __enter__(self) -> _Other:
@@ -148,36 +158,46 @@ class _Other:
                 case "finding":
                     on_finding(Finding.parse(value["finding"]))
                 case "exit":
-                    self._has_ended(0)
-                    raise _failure(value)
+                    self._wait_ended()
+                    raise self._failed(_failure(value))
+                case "kept" if self._registration is not None:
+                    entry = self._registration.entry
+                    return registry.read(entry.id) or replace(entry, state=State.READY, url=url)
                 case name:
                     value.pop("at")
                     url = value.get("url", url)
                     on_event(Event(name, value))
-        if self._registration is None or self._has_ended(os.WNOHANG):
-            self._has_ended(0)
-            self._words.seek(0)
-            words = self._words.read(_MOST_WORDS).decode("utf-8", "replace")
-            raise _silent_end(self._code, words)
-        entry = self._registration.entry
-        return registry.read(entry.id) or replace(entry, state=State.READY, url=url)
+        code = self._wait_ended()
+        self._words.seek(0)
+        words = self._words.read(_MOST_WORDS).decode("utf-8", "replace")
+        raise self._failed(_silent_end(code, words))
 
-    def _has_ended(self, options: int) -> bool:
-        """Has it, or does it end where there is no option?"""
-        if not self._is_over:
-            gone, status = os.waitpid(self._pid, options)
-            self._is_over = bool(gone)
-            self._code = os.waitstatus_to_exitcode(status) if gone else 0
-        return self._is_over
+    @signals.hold()
+    def _wait_ended(self) -> int:
+        """It has told its last word."""
+        _, status = os.waitpid(self._pid, 0)
+        self._is_over = True
+        return os.waitstatus_to_exitcode(status)
+
+    def _failed(self, error: LlmtpError) -> LlmtpError:
+        """Write that, where it could not: it may have ended before it had its entry."""
+        if self._registration is not None:
+            with contextlib.suppress(UsageError):
+                registry.end_for(self._registration.entry, error.exit_code, error.findings)
+        return error
 
 
 def _pipe() -> tuple[int, int]:
     """Its ends, above the three that every process has."""
     low = os.pipe()
-    read, write = (fcntl.fcntl(end, fcntl.F_DUPFD_CLOEXEC, 3) for end in low)
+    read, write = map(_lifted, low)
     for end in low:
         os.close(end)
     return read, write
+
+
+def _lifted(descriptor: int) -> int:
+    return fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, 3)
 
 
 def _spawn(argv: list[str], streams: tuple[int, int, int]) -> int:
@@ -186,7 +206,7 @@ def _spawn(argv: list[str], streams: tuple[int, int, int]) -> int:
         return os.posix_spawn(
             argv[0],
             argv,
-            {**os.environ, VARIABLE: "1"},
+            {**os.environ, DETACHED: "1"},
             file_actions=[(os.POSIX_SPAWN_DUP2, one, i) for i, one in enumerate(streams)],
             setsid=True,
         )
@@ -201,8 +221,11 @@ def _failure(ending: dict[str, Any]) -> LlmtpError:
     """What the second llmtp failed with, as if it were our own failure."""
     code = ExitCode(ending["exit_code"])
     if code in (ExitCode.OK, ExitCode.TERMINATED):
-        return StartFailedError("the server was stopped before it was ready", rule="stopped")
-    return OtherEndedError([Finding.parse(one) for one in ending["findings"]], code)
+        return StartFailedError(
+            "the server was stopped before it was ready", rule="stopped", fix="type the same again"
+        )
+    findings = [Finding.parse(one) for one in ending["findings"]]
+    return OtherEndedError([one for one in findings if one.level == "error"], code)
 
 
 def _silent_end(code: int, words: str) -> StartFailedError:

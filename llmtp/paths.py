@@ -88,4 +88,6 @@ def private_dir(path: Path) -> Path:
     for one in reversed(missing):
         one.mkdir(mode=0o700, exist_ok=True)
     path.mkdir(mode=0o700, exist_ok=True)
+    if path.stat().st_mode & 0o077:
+        path.chmod(0o700)  # an older llmtp made it, or somebody opened it
     return path

@@ -16,6 +16,7 @@ from typing import Any
 from llmtp.chain import Prepared
 from llmtp.errors import ExitCode, Finding, LlmtpError, UsageError
 from llmtp.machine.identity import ProcessId
+from llmtp.machine.marks import DETACHED
 from llmtp.metrics.sampler import Sample
 from llmtp.server import registry
 from llmtp.server.access import connect_host
@@ -25,9 +26,11 @@ from llmtp.server.registry import Registration
 from llmtp.signals import Interrupted
 from llmtp.story import Event, View
 
-#: In the environment of an llmtp that was started to keep a server up. Its entry is made for it,
-#: and it reads the id of that on its stdin.
-VARIABLE = "LLMTP_DETACHED"
+#: Two servers that see other cards are not the same.
+_CARDS = (
+    "CUDA_VISIBLE_DEVICES", "GGML_VK_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES",
+    "ROCR_VISIBLE_DEVICES",
+)  # fmt: skip
 
 
 def fingerprint(prepared: Prepared, *, makes_key: bool) -> str:
@@ -35,12 +38,13 @@ def fingerprint(prepared: Prepared, *, makes_key: bool) -> str:
     reference, request = prepared.reference, prepared.request
     serving = request.serving
     asked: dict[str, Any] = {
-        "files": [str(facts.path.absolute()) for facts in reference.models],
+        "files": [os.path.realpath(facts.path) for facts in reference.models],
         "wishes": asdict(request.wishes),
         "engine": str(prepared.engine.path),
         "extra": list(request.extra),
         "host": serving.host,
         "temp": serving.temp,
+        "cards": [os.environ.get(name) for name in _CARDS],
         "key": "made" if makes_key else str(serving.api_key_file),
     }
     return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()[:16]
@@ -53,7 +57,7 @@ def register(prepared: Prepared, *, makes_key: bool) -> Registration:
     me = ProcessId.of(os.getpid())
     if me is None:
         raise RuntimeError("this process is not there")
-    if VARIABLE not in os.environ:
+    if DETACHED not in os.environ:
         name = prepared.plan.name
         return registry.register(
             name, lambda one: new_entry(one, prepared, wanted, me, detached=False)
@@ -84,7 +88,7 @@ def new_entry(
         mtp=None,
         n_max=plan.n_max,
         detached=detached,
-        log=Path(),
+        log=None,
         api_key_file=serving.api_key_file,
         key_is_made=False,
         wanted=wanted,
@@ -174,5 +178,5 @@ def _lost(error: OSError) -> Finding:
         "registry",
         "warning",
         f"{where} cannot be written: {error.strerror}; ps and stop may not know this server",
-        fix="make room on its disk; the server goes on",
+        fix=f"{registry.see_to(error)}; the server goes on",
     )

@@ -8,7 +8,6 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -32,7 +31,7 @@ from llmtp.server import registry
 from llmtp.server.access import is_loopback, read_key
 from llmtp.server.entry import Entry
 from llmtp.server.life import State
-from llmtp.server.standing import Standing, find_known, newest_known
+from llmtp.server.standing import Standing, find_known, newest_known, reachable
 from llmtp.server.tail import LogTail
 from llmtp.told import count, number
 
@@ -159,15 +158,35 @@ class UrlWatch:
         self._client.close()
 
 
-@dataclass(frozen=True, slots=True)
 class _Start:
     """One start of a server of ours, and who looks at it."""
 
-    entry: Entry
-    client: EngineClient
-    source: LlamaServer
-    server: Watched
-    meter: Meter
+    def __init__(
+        self, entry: Entry, client: EngineClient, log: _Log, server: Watched, meter: Meter
+    ) -> None:
+        self.entry = entry
+        self.client = client
+        self.server = server
+        self.meter = meter
+        self._log = log
+        self._source: LlamaServer | None = None
+
+    def look(self) -> Look:
+        """Ask it, and nobody else: while it starts again its port may be another one's."""
+        if not self._is_there():
+            return Look(answered=False)
+        self._source = self._source or LlamaServer(self.client, self._log.tally)
+        return self._source.look()
+
+    def _is_there(self) -> bool:
+        from llmtp.machine.family import Family
+
+        server, url = self.entry.server, self.entry.url
+        if server is None or not server.is_alive:
+            return False
+        family, host = Family(server.pid), host_of(url)
+        addresses = ("127.0.0.1", "::1") if host == "localhost" else (host,)
+        return any(family.listens_at(one, port_of(url)) is not False for one in addresses)
 
 
 class EntryWatch:
@@ -181,7 +200,7 @@ class EntryWatch:
     def look(self) -> Report:
         """Raises Over, or OtherEndedError, once it has ended."""
         start = self._start
-        look = start.source.look()
+        look = start.look()
         entry = registry.read(start.entry.id)
         lost = entry is None or entry.is_over or entry.server != start.entry.server
         if entry is None or lost or not look.answered:
@@ -204,7 +223,10 @@ class EntryWatch:
 
     def _catch_up(self) -> Entry:
         """See what became of it, and look at that from now on."""
-        was, known = self._start.entry, newest_known(self._start.entry.id)
+        was = self._start.entry
+        if registry.read(was.id) is None and was.llmtp.is_alive:
+            return was  # which writes it anew
+        known = newest_known(was.id)
         now = known.entry
         if now.llmtp != was.llmtp:
             raise Over
@@ -222,8 +244,8 @@ class EntryWatch:
 class _Log:
     """Adds up what the log of a server says; before its first start there is none."""
 
-    def __init__(self, path: Path) -> None:
-        self._tail = LogTail(path) if path.name else None
+    def __init__(self, path: Path | None) -> None:
+        self._tail = LogTail(path) if path is not None else None
         self._tally = LogTally()
 
     def tally(self) -> LogTally:
@@ -241,20 +263,14 @@ class _Log:
 def _look_at(entry: Entry, log: _Log) -> _Start:
     from llmtp.engine.client import EngineClient
 
-    if not entry.url:
-        raise NotFoundError(
-            f"where {entry.id} listens is not known any more",
-            rule="lost",
-            fix=f"end it: llmtp stop {entry.id}",
-        )
+    reachable(entry)
     key_file, plan = entry.api_key_file, entry.plan
     ctx_size = count(plan.get("ctx_size"))
     server = Watched(
         entry.id, entry.url, "llama-server", None, entry.model, entry.n_max, ctx_size, _costs(plan)
     )
     client = EngineClient(entry.url, read_key(key_file) if key_file else None)
-    source = LlamaServer(client, log.tally)
-    return _Start(entry, client, source, server, Meter.of_plan(entry.server, plan))
+    return _Start(entry, client, log, server, Meter.of_plan(entry.server, plan))
 
 
 def _ending(entry: Entry) -> Exception:

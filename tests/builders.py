@@ -8,6 +8,11 @@ from pathlib import Path
 from make_demo_pair import DEMO, TEXT, Shape, Vocabulary, make_draft, make_main, pieces
 from make_real_size import HollowWriter
 
+from llmtp.errors import Finding
+from llmtp.machine.identity import ProcessId
+from llmtp.server.entry import Entry
+from llmtp.server.life import State
+
 VALUE_LAYOUTS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q",
                  12: "d"}  # fmt: skip
 
@@ -123,3 +128,25 @@ def make_pair_that_never_hits(folder: Path) -> Path:
     main, draft = make_pair(folder)
     make_draft(AlwaysWrong(pieces(TEXT))).write(draft)
     return main
+
+
+#: What a registry keeps of a server that runs.
+ENTRY = Entry(
+    id="demo-2",
+    llmtp=ProcessId(7, "boot 1"),
+    server=ProcessId(8, "boot 2"),
+    state=State.READY,
+    model="demo",
+    url="http://[::1]:8080",
+    started_at=1.5,
+    restarts=1,
+    mtp=True,
+    n_max=3,
+    detached=True,
+    log=Path("/state/demo.log"),
+    api_key_file=Path("/state/demo.key"),
+    key_is_made=True,
+    wanted="0123",
+    plan={"ctx_size": 8192},
+    findings=(Finding("x", "error", "y"),),
+)

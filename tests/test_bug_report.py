@@ -30,6 +30,7 @@ from llmtp.report.command import command_lines
 from llmtp.report.logtail import choose, without_requests
 from llmtp.report.markdown import Section, render, shown
 from llmtp.report.redaction import Private, Redaction
+from llmtp.server import registry
 from llmtp.server.entry import Entry
 from llmtp.server.life import State
 
@@ -81,10 +82,14 @@ def run_demo(cli: Cli, *args: str | Path) -> Entry:
         return entry_of([json.loads(line) for line in running.rest()])
 
 
+def log_of(entry: Entry) -> Path:
+    assert entry.log is not None
+    return entry.log
+
+
 def known(cli: Cli, entry: Entry) -> Entry:
     """Put it where llmtp looks for its servers."""
-    node = re.sub(r"[^A-Za-z0-9.-]", "_", platform.node()).strip(".")[:64]
-    file = cli.home / ".local/state/llmtp/servers" / node / f"{entry.id}.json"
+    file = cli.home / ".local/state/llmtp/servers" / registry.folder().name / f"{entry.id}.json"
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(entry.to_json(), encoding="utf-8")
     return entry
@@ -163,7 +168,7 @@ def test_a_report_of_the_demo(cli: Cli, demo: Path) -> None:
         assert words in log, words
     assert "line(s) left out]" in log
     for words in ("How are you?", "llama_model_loader: - kv"):  # of the template; of metadata
-        assert words in entry.log.read_text(encoding="utf-8")
+        assert words in log_of(entry).read_text(encoding="utf-8")
         assert words not in log
 
 
@@ -253,7 +258,7 @@ def test_no_report_quotes_a_request(cli: Cli, verbose: list[str | Path]) -> None
         refused.value.close()
         assert running.interrupt() == 130
         entry = entry_of([json.loads(line) for line in running.rest()])
-    assert ("PROMPTWORD" in entry.log.read_text(encoding="utf-8")) is bool(verbose)
+    assert ("PROMPTWORD" in log_of(entry).read_text(encoding="utf-8")) is bool(verbose)
     text = report_of(entry).text
     assert "PROMPTWORD" not in text
     log = block(text, "Log")
@@ -340,7 +345,7 @@ def test_hostile_files(tmp_path: Path, demo: Path) -> None:
     edit(main, poison)
     entry = made_up(tmp_path, demo, main=str(main), argv=["/x", "--model", str(main)])
     log = b"0.00.000.001 I ````````` \xff\xfe </details> \x1b[2J" + TOKEN.encode() + b"\n"
-    entry.log.write_bytes(
+    log_of(entry).write_bytes(
         log + b"``````\n# heading\napi_key=verysecret https://u:pw1234@h.org/ at 10.1.2.3\n"
     )
     text = report_of(entry, GGML_X=f"{TOKEN} /home/alice", LLAMA_API_KEY="verysecret").text
@@ -382,7 +387,7 @@ def test_the_longest_of_everything_fits_into_an_issue(tmp_path: Path, demo: Path
     )
     findings = tuple(Finding("r", "error", "m" * 9000) for _ in range(200))
     lines = [b"0.00.000.002 E failed: the first cause", *[b"0.00.000.003 I " + b"x" * 999] * 3000]
-    entry.log.write_bytes(b"\n".join([*lines, b"0.00.000.004 I the end"]))
+    log_of(entry).write_bytes(b"\n".join([*lines, b"0.00.000.004 I the end"]))
     environ = {f"GGML_{i}": "e" * 5000 for i in range(500)}
     report = report_of(replace(entry, findings=findings), **environ)
     assert len(report.text) < MOST_CHARACTERS
@@ -400,8 +405,8 @@ def test_the_longest_of_everything_fits_into_an_issue(tmp_path: Path, demo: Path
 
 def test_a_log_that_turned_over_is_read_whole(tmp_path: Path, demo: Path) -> None:
     entry = made_up(tmp_path, demo)
-    entry.log.write_bytes(b"0.02.000.000 I second\nan answer without a stamp\n")
-    entry.log.with_name("server.log.1").write_bytes(b"0.01.000.000 I first\n")
+    log_of(entry).write_bytes(b"0.02.000.000 I second\nan answer without a stamp\n")
+    log_of(entry).with_name("server.log.1").write_bytes(b"0.01.000.000 I first\n")
     assert block(report_of(entry).text, "Log").splitlines() == [
         "0.01.000.000 I first",
         "0.02.000.000 I second",
@@ -506,7 +511,7 @@ def test_keys_are_known_by_their_value(tmp_path: Path, demo: Path) -> None:
     entry = made_up(tmp_path, demo)
     file = tmp_path / "key"
     file.write_text("# comment\nk3y-of-the-server\n", encoding="utf-8")
-    entry.log.write_text("0.00.000.001 W seen: k3y-of-the-server and S3cr3tValue\n")
+    log_of(entry).write_text("0.00.000.001 W seen: k3y-of-the-server and S3cr3tValue\n")
     report = report_of(replace(entry, api_key_file=file), SOME_TOKEN="S3cr3tValue")  # noqa: S106
     assert "W seen: REDACTED and REDACTED\n" in report.text
     assert report.redactions["secret"] == 2

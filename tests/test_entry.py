@@ -6,47 +6,27 @@ import json
 import os
 import time
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
+from builders import ENTRY
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmtp.errors import Finding
 from llmtp.machine.identity import ProcessId
-from llmtp.server.entry import Entry, id_for, is_id, parse_entry
+from llmtp.server.entry import id_for, is_id, parse_entry
 from llmtp.server.life import State
 
 JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    st.none() | st.booleans() | st.integers() | st.just(10**400) | st.floats() | st.text(),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
     max_leaves=5,
-)
-ENTRY = Entry(
-    id="demo-2",
-    llmtp=ProcessId(7, "boot 1"),
-    server=ProcessId(8, "boot 2"),
-    state=State.READY,
-    model="demo",
-    url="http://[::1]:8080",
-    started_at=1.5,
-    restarts=1,
-    mtp=True,
-    n_max=3,
-    detached=True,
-    log=Path("/state/demo.log"),
-    api_key_file=Path("/state/demo.key"),
-    key_is_made=True,
-    wanted="0123",
-    plan={"ctx_size": 8192},
-    findings=(Finding("x", "error", "y"),),
 )
 
 
 def test_an_entry_is_read_as_it_was_written() -> None:
     for one in (
         ENTRY,
-        replace(ENTRY, server=None, mtp=None, api_key_file=None),
+        replace(ENTRY, server=None, mtp=None, log=None, api_key_file=None),
         replace(ENTRY, state=State.FAILED, exit_code=7, ended_at=2.5, draining=3),
     ):
         assert parse_entry(one.to_json()) == one

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import os
 import signal
+import socket
 import stat
 import subprocess
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
+from builders import ENTRY
 from harness import (
     LONG,
     WAIT_S,
@@ -29,6 +34,10 @@ from harness import (
     stream,
     wait_until,
 )
+from rich.console import Console
+
+from llmtp.cli.render.servers import render
+from llmtp.server.standing import Known, Standing
 
 
 def servers(cli: Cli, *args: str) -> list[dict[str, Any]]:
@@ -100,6 +109,42 @@ def test_only_its_owner_can_look(cli: Cli) -> None:
         for path in (*files, *(one.parent for one in files), folder(cli).parent):
             mode = stat.S_IMODE(path.stat().st_mode)
             assert mode == (0o700 if path.is_dir() else 0o600), path
+
+
+def test_a_start_that_fails_before_its_engine(cli: Cli) -> None:
+    """The port is taken: the other llmtp ends before the entry is its own."""
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        result = cli("run", "demo", "--detach", "--port", str(other.getsockname()[1]))
+    assert_one_clear_line(result, 2, "is taken by")
+    (ended,) = servers(cli, "--all")
+    assert (ended["state"], ended["exit_code"], ended["log"]) == ("failed", 2, None)
+    assert_one_clear_line(cli("wait", "demo"), 2, "is taken by")
+    assert_one_clear_line(cli("logs", "demo"), 8, "no log of demo, whose engine was not started")
+    assert "its engine was not started" in cli("bug-report", "--out", "-").stdout
+    assert_nothing_left(cli)
+
+
+def test_an_entry_of_the_dead_keeps_no_start_waiting(cli: Cli) -> None:
+    """What a restart of the machine leaves; the next start settles it."""
+    with detached(cli):
+        known = entry(cli, "demo")
+    gone = {"pid": known["llmtp"]["pid"], "started": "another boot"}
+    alike = {"state": "ready", "exit_code": None, "llmtp": gone, "server": gone}
+    (folder(cli) / "demo.json").write_text(json.dumps(known | alike))
+    since = time.monotonic()
+    with detached(cli, "-v"):
+        assert time.monotonic() - since < 30
+        assert [one["id"] for one in servers(cli)] == ["demo"]
+
+
+def test_grouped_options_and_findings(cli: Cli) -> None:
+    """`-vd` is two options; each finding is told once."""
+    result = cli("run", "demo", "-vd", "--json", "--", "-v")
+    assert result.code == 0, result
+    rules = [one["rule"] for one in result.json["findings"]]
+    assert rules == sorted(set(rules), key=rules.index)
+    assert "prompts-logged" in rules
+    assert cli("stop").code == 0
 
 
 def test_a_failed_start_is_told_as_in_the_foreground(cli: Cli, tmp_path: Path) -> None:
@@ -200,6 +245,7 @@ def test_a_server_without_its_llmtp_is_known_and_stopped(cli: Cli) -> None:
         assert (lone["state"], lone["llmtp_pid"]) == ("unsupervised", None)
         assert (lone["pid"], lone["url"]) == (known["pid"], data["url"])
         assert alive(lone["pid"])
+        assert "end it: llmtp stop demo" in cli("ps").stderr
         other = cli("run", "demo", "--make-key", "--detach", "--json").json["data"]
         assert (other["id"], other["was_running"]) == ("demo-2", False)
         stopped = cli("stop", "demo")
@@ -217,6 +263,9 @@ def test_an_engine_whose_entry_is_gone_is_found(cli: Cli) -> None:
         (folder(cli) / "demo.json").unlink()
         (lone,) = servers(cli)
         assert (lone["id"], lone["state"], lone["pid"]) == ("demo", "unsupervised", data["pid"])
+        assert (lone["url"], lone["n_max"], lone["started_at"]) == (None, None, None)
+        for command in ("env", "top"):
+            assert_one_clear_line(cli(command), 8, "where demo listens is not known any more")
         assert cli("stop", "demo").code == 0
         assert not alive(data["pid"])
     assert_nothing_left(cli)
@@ -232,7 +281,7 @@ def test_both_killed_leave_nothing(cli: Cli) -> None:
         (ended,) = servers(cli, "--all")
         assert (ended["state"], ended["exit_code"]) == ("failed", 7)
         assert_one_clear_line(cli("wait", "demo"), 7, "demo and the llmtp that kept it up are gone")
-        assert_one_clear_line(cli("stop", "demo"), 8, "no server of ours runs as 'demo'")
+        assert_one_clear_line(cli("stop", "demo"), 8, "demo has ended (7)", "llmtp logs demo")
         assert data["log"] in cli("wait", "demo").stderr
 
 
@@ -255,7 +304,7 @@ def test_a_number_of_somebody_else_is_never_signalled(cli: Cli, of: str) -> None
         alike = {"state": "ready", "exit_code": None, "llmtp": process, "server": process}
         file.write_text(json.dumps(known | alike))
         assert servers(cli) == []
-        assert_one_clear_line(cli("stop", "demo"), 8, "no server of ours runs as 'demo'")
+        assert_one_clear_line(cli("stop", "demo"), 8, "demo has ended (7)", "llmtp logs demo")
         assert other.poll() is None
         file.write_text(json.dumps(known | alike))
         assert cli("stop", "all").code == 0
@@ -265,6 +314,14 @@ def test_a_number_of_somebody_else_is_never_signalled(cli: Cli, of: str) -> None
         other.wait()
     (ended,) = servers(cli, "--all")
     assert (ended["state"], ended["exit_code"]) == ("failed", 7)
+
+
+def test_a_file_that_never_ends_is_not_read(cli: Cli) -> None:
+    with detached(cli):
+        os.mkfifo(folder(cli) / "other.json")
+        result = cli("ps", "--json")
+        assert [one["id"] for one in result.json["data"]["servers"]] == ["demo"]
+        assert "it is no file" in result.json["findings"][0]["message"]
 
 
 @pytest.mark.parametrize(
@@ -278,7 +335,7 @@ def test_a_file_that_is_no_entry_harms_nobody(cli: Cli, content: bytes) -> None:
         assert [one["id"] for one in result.json["data"]["servers"]] == [data["id"]]
         (finding,) = result.json["findings"]
         assert (finding["rule"], finding["level"]) == ("registry", "warning")
-        assert finding["fix"] == f"remove it: rm {folder(cli) / 'other.json'}"
+        assert finding["fix"] == f"if no server needs it: rm -r {folder(cli) / 'other.json'}"
     assert (folder(cli) / "other.json").read_bytes() == content
 
 
@@ -351,12 +408,15 @@ def test_logs_of_a_server_that_runs_and_that_has_ended(cli: Cli) -> None:
         with cli.start("logs", "demo", "--follow") as following:
             line = following.wait_line(lambda line: "hostile" in line)
             assert line.endswith("hostile �[31mred�")
+            chat(data["url"])
             following.wait_line(lambda line: "slots are idle" in line)
             assert cli("stop").code == 0
             assert following.process.wait(WAIT_S) == 0
     body = cli("logs", "demo", "--json").json["data"]
     assert (body["id"], body["log"]) == ("demo", data["log"])
     assert any("listening on" in line for line in body["lines"])
+    idle = ["all slots are idle" in line for line in body["lines"]]
+    assert not any(one and other for one, other in pairwise(idle)), "its polling is no news"
     lines = cli("logs", "--follow", "--json").lines
     assert [line["event"] for line in lines[-2:]] == ["line", "exit"]
     assert [line["line"] for line in lines[:-1]] == body["lines"]
@@ -451,9 +511,18 @@ def test_nothing_runs(cli: Cli) -> None:
 
 
 @pytest.mark.parametrize("columns", [40, 60, 80, 120])
-def test_ps_fits_the_terminal(cli: Cli, columns: int) -> None:
-    with detached(cli) as data:
-        lines = cli("ps", env={"COLUMNS": str(columns)}).stdout.splitlines()
+def test_ps_fits_the_terminal(columns: int) -> None:
+    url = "http://127.0.0.1:19104"
+    known = Known(replace(ENTRY, url=url, restarts=2), Standing.SUPERVISED)
+    drawn = io.StringIO()
+    render(Console(file=drawn, width=columns, force_terminal=True, color_system=None), [known])
+    lines = drawn.getvalue().splitlines()
     assert max(map(len, lines)) <= columns
-    assert any(f"{data['url']}/v1" in line for line in lines)
-    assert any(line.startswith("demo") and "ready" in line for line in lines)
+    assert any(f"{url}/v1" in line for line in lines)
+    assert any(line.startswith("demo-2") and "ready, 2 restarts" in line for line in lines)
+
+
+def test_ps_for_a_script_is_a_line_a_server(cli: Cli) -> None:
+    with detached(cli):
+        lines = cli("ps", env={"COLUMNS": "40"}).stdout.splitlines()
+    assert [line.split()[0] for line in lines] == ["ID", "demo"]

@@ -6,7 +6,7 @@ import contextlib
 import io
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence, Set
 
 import typer
 
@@ -16,6 +16,7 @@ from llmtp.cli import run as run_command
 from llmtp.cli.env import Env
 from llmtp.cli.output import Out, ReaderGoneError
 from llmtp.errors import ExitCode, Finding, LlmtpError, UsageError
+from llmtp.machine.marks import DETACHED
 from llmtp.signals import Interrupted
 from llmtp.text import clean
 
@@ -23,6 +24,7 @@ _KEPT_LOG = 1 << 16
 #: With these `run` prints one envelope.
 _ONCE = {"--ask", "--dry-run", "--detach", "-d"}
 _FOLLOW = {"--follow", "-f"}
+_VERBOSE = {"--verbose", "-v"}
 
 app = typer.Typer(
     name="llmtp",
@@ -98,8 +100,13 @@ def _end(out: Out, interrupted: Interrupted) -> ExitCode:
 
 def _fail(out: Out, findings: list[Finding], code: ExitCode) -> ExitCode:
     """Say why; a stdout that cannot take it changes nothing."""
-    with contextlib.suppress(ReaderGoneError, LlmtpError):
+    try:
         out.fail(findings, code)
+    except ReaderGoneError:
+        pass
+    except LlmtpError as error:
+        with contextlib.suppress(OSError):
+            sys.stderr.write(f"error: {error}\n")
     return code
 
 
@@ -124,7 +131,8 @@ def _open_streams() -> None:
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if stream is None:
-            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115, PTH123 - for good
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            setattr(sys, name, os.fdopen(nowhere, "w", encoding="utf-8", closefd=False))
         elif isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
 
@@ -134,18 +142,28 @@ def _env_for(argv: Sequence[str]) -> Env:
     end = argv.index("--") if "--" in argv else len(argv)
     words = list(argv[:end])
     command = next((word for word in words if not word.startswith("-")), "")
+    names = set(_option_names(words))
+    is_detached = command == "run" and DETACHED in os.environ
     out = Out(
         command,
-        as_json="--json" in words,
-        lines=_prints_lines(command, words),
-        verbose="-v" in words or "--verbose" in words,
+        as_json="--json" in names or is_detached,
+        lines=is_detached or _prints_lines(command, names),
+        verbose=bool(names & _VERBOSE),
     )
     return Env(out, behind_dashes=tuple(argv[end + 1 :]), argv=tuple(argv))
 
 
-def _prints_lines(command: str, words: Sequence[str]) -> bool:
+def _option_names(words: Sequence[str]) -> Iterator[str]:
+    """`-vd` is `-v` and `-d`."""
+    for word in words:
+        if word.startswith("-") and not word.startswith("--"):
+            yield from (f"-{letter}" for letter in word[1:])
+        else:
+            yield word.partition("=")[0]
+
+
+def _prints_lines(command: str, names: Set[str]) -> bool:
     """Does it print JSON lines, for as long as it goes on, and not one envelope?"""
-    names = {word.split("=")[0] for word in words}
     match command:
         case "run":
             return not names & _ONCE

@@ -15,7 +15,9 @@ def command(
     ctx: typer.Context,
     server: Annotated[
         str | None,
-        typer.Argument(metavar="[ID]", help="A server, running or ended. Default: the newest."),
+        typer.Argument(
+            metavar="[ID]", help="A server. Default: the one that runs, or the last that did."
+        ),
     ] = None,
     out: Annotated[
         str | None,

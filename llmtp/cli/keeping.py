@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 
+from llmtp import signals
 from llmtp.chain import Prepared, with_key
 from llmtp.cli import once
 from llmtp.cli.output import Out, ReaderGoneError
@@ -11,36 +13,50 @@ from llmtp.cli.views import RunView
 from llmtp.cli.words import summary
 from llmtp.errors import ExitCode, Finding
 from llmtp.registered import Registered, ended, fingerprint, register
-from llmtp.server.access import make_key
+from llmtp.server.access import key_file, make_key
 from llmtp.server.entry import Entry
+from llmtp.server.registry import Registration
 from llmtp.signals import Interrupted
 from llmtp.story import Event
 from llmtp.supervisor import Supervisor
-
-_DETACH = ("--detach", "-d")
 
 
 def keep(
     out: Out, prepared: Prepared, view: RunView, prompt: str | None, *, makes_key: bool
 ) -> None:
     """Keep a server up until somebody ends it; with a prompt, until that is answered."""
-    registration = register(prepared, makes_key=makes_key)
-    with ended(registration, fine=ReaderGoneError):
-        if makes_key:
-            file = make_key(registration.id)
-            registration.change(api_key_file=file, key_is_made=True)
-            prepared = with_key(prepared, file)
-            out.say(f"clients need the key in {file}")
-        supervisor = Supervisor(prepared, Registered(view, registration), registration.marks)
-        if prompt is not None:
-            supervisor.once(lambda running: once.answer(out, running, prompt))
-            return
-        _tell_of_others(view, prepared, registration.entry, makes_key=makes_key)
+    with contextlib.ExitStack() as stack:
+        with signals.hold():
+            registration = register(prepared, makes_key=makes_key)
+            stack.enter_context(ended(registration, fine=ReaderGoneError))
         try:
-            supervisor.keep()
+            _keep(out, prepared, view, prompt, registration, makes_key=makes_key)
         except Interrupted:
-            if not registration.stop_is_asked:
+            if prompt is not None or not registration.stop_is_asked:
                 raise
+
+
+def _keep(
+    out: Out,
+    prepared: Prepared,
+    view: RunView,
+    prompt: str | None,
+    registration: Registration,
+    *,
+    makes_key: bool,
+) -> None:
+    if makes_key:
+        file = key_file(registration.id, registration.entry.llmtp.pid)
+        registration.change(api_key_file=file, key_is_made=True)
+        make_key(file)
+        prepared = with_key(prepared, file)
+        out.say(f"clients need the key in {file}")
+    supervisor = Supervisor(prepared, Registered(view, registration), registration.marks)
+    if prompt is not None:
+        supervisor.once(lambda running: once.answer(out, running, prompt))
+        return
+    _tell_of_others(view, prepared, registration.entry, makes_key=makes_key)
+    supervisor.keep()
 
 
 def _tell_of_others(view: RunView, prepared: Prepared, ours: Entry, *, makes_key: bool) -> None:
@@ -62,10 +78,6 @@ def detach(
     """Start a server that stays, and say where it is."""
     from llmtp.detach import detach as start_detached
 
-    end = argv.index("--") if "--" in argv else len(argv)
-    words = [word for word in argv[:end] if word not in (*_DETACH, "--json")]
-    for finding in prepared.findings:
-        view.finding(finding)
     out.say(summary(prepared.plan))
     told: dict[str, Event] = {}
 
@@ -79,10 +91,11 @@ def detach(
 
     entry, was_there = start_detached(
         prepared,
-        [*words, "--json", *argv[end:]],
+        argv,
         makes_key=makes_key,
         on_event=tell,
         on_finding=view.finding,
+        on_wait=lambda entry: out.say(f"{entry.id} is there, and {entry.state.value}"),
     )
     if was_there:
         text = f"{entry.model} runs already, as {entry.id}"
@@ -92,6 +105,8 @@ def detach(
         out.envelope(_data(entry, proof, was_there), ExitCode.OK)
         return
     out.data(f"{entry.id}  {entry.url}/v1\n")
+    if entry.key_is_made:
+        out.say(f"clients need the key in {entry.api_key_file}: llmtp env {entry.id}")
     out.say(f"watch it: llmtp top {entry.id}; end it: llmtp stop {entry.id}")
 
 
@@ -109,6 +124,6 @@ def _data(entry: Entry, proof: dict[str, object], was_there: bool) -> dict[str, 
         "ctx_size": entry.plan.get("ctx_size"),
         "given_up": entry.plan.get("given_up"),
         "api_key_file": str(entry.api_key_file) if entry.api_key_file else None,
-        "log": str(entry.log),
+        "log": str(entry.log) if entry.log else None,
         "was_running": was_there,
     }

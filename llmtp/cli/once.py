@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 from llmtp.chain import Prepared, with_key
@@ -30,7 +31,7 @@ def read_prompt(ask: str) -> str:
 def show_command(out: Out, prepared: Prepared, *, makes_key: bool) -> None:
     """The command that run would start, as a shell line; a key is made by who starts it."""
     if makes_key:
-        prepared = with_key(prepared, key_file(id_for(prepared.plan.name, set())))
+        prepared = with_key(prepared, key_file(id_for(prepared.plan.name, set()), os.getpid()))
     for finding in prepared.findings:
         out.finding(finding)
     if out.as_json:

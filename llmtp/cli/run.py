@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import Annotated
 
@@ -30,6 +31,7 @@ from llmtp.cli.options import (
     VerboseOpt,
 )
 from llmtp.errors import UsageError
+from llmtp.machine.marks import DETACHED
 from llmtp.text import clean
 
 ExtraArg = Annotated[
@@ -83,6 +85,7 @@ def command(
     env: Env = ctx.obj
     out = env.out
     _only_behind_dashes(env, extra or [])
+    detach = detach and DETACHED not in os.environ  # then we are who keeps it up
     if detach and ask is not None:
         raise UsageError("--detach and --ask exclude each other", fix="use one of them")
     prompt = None if ask is None else once.read_prompt(ask)

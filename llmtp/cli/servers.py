@@ -29,6 +29,7 @@ def ps_command(
     shown = [one for one in known if all_too or one.standing is not Standing.OVER]
     data = {"servers": [one.to_dict() for one in shown]}
     findings = [one.finding() for one in unreadable]
+    findings += [finding for one in shown for finding in one.findings()]
     env.out.result(data, findings, lambda console: servers.render(console, shown))
 
 
@@ -95,9 +96,9 @@ def wait_command(ctx: typer.Context, name: IdArg = None, _json: JsonOpt = False)
 def env_command(ctx: typer.Context, name: IdArg = None, _json: JsonOpt = False) -> None:
     """Print what clients need in their environment, for: eval "$(llmtp env ID)"."""
     from llmtp.server.access import client_exports
-    from llmtp.server.standing import find
+    from llmtp.server.standing import find_known, reachable
 
-    entry = find(name)
+    entry = reachable(find_known(name).entry)
     key_file = str(entry.api_key_file) if entry.api_key_file else None
     data = {"id": entry.id, "OPENAI_BASE_URL": f"{entry.url}/v1", "api_key_file": key_file}
     ctx.obj.out.result(data, (), client_exports(entry.url, entry.api_key_file))

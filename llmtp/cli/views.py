@@ -202,6 +202,7 @@ class DetachedView(JsonView):
 
     def state(self, state: State) -> None:
         if state is State.READY and not self._lets_go:
+            self.event(Event("kept"))
             self._lets_go = True
             self._out.let_go()
 

@@ -128,6 +128,8 @@ def draining_line(requests: int, at_most_s: float) -> str:
 
 def waiting_line(entry: Entry) -> str:
     """Why `stop` takes a while, and how to go on at once."""
+    if not entry.draining:
+        return f"waiting for the end of {entry.id}"
     return (
         f"{entry.id} stops once {format_requests(entry.draining)} ended "
         f"(at once: llmtp stop {entry.id})"

@@ -20,7 +20,7 @@ class LlamaServer:
 
     def __init__(self, server: Asked, tally: Callable[[], LogTally] = LogTally) -> None:
         self._sampler = Sampler(server, tally, Meters(lambda: None, lambda: None))
-        self._pace = Pace()
+        self._by_slots, self._by_counters = Pace(), Pace()
         self._seen: dict[int, Slot] = {}
         self._decoded = 0
 
@@ -52,9 +52,9 @@ class LlamaServer:
             self._decoded += max(slot.decoded - (was.decoded if was and same else 0), 0)
         self._seen = {slot.id: slot for slot in slots}
         if totals.predicted_tokens is None:
-            return self._pace.rate(time.monotonic(), self._decoded)
+            return self._by_slots.rate(time.monotonic(), self._decoded)
         now = totals.predicted_tokens + sum(slot.decoded for slot in slots if slot.processing)
-        return self._pace.rate(time.monotonic(), now)
+        return self._by_counters.rate(time.monotonic(), now)
 
 
 def _told(slots: Sequence[Slot]) -> list[bool]:

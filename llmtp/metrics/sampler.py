@@ -94,7 +94,7 @@ class Sampler:
             if (was := self._slots.get(is_now.id)) is not None
         )
         # Builds whose log does not tell that a request ended are watched by their slots.
-        told = tally.requests != self._scraped_at
+        told = tally.requests != self._scraped_at or "/slots" in self.refused
         if told or (finished and tally.requests == self._first_log.requests == 0):
             self._counters = self._scrape() or self._counters
             self._scraped_at = tally.requests

@@ -88,6 +88,8 @@ class Window:
 
     def add(self, at: float, totals: Totals) -> None:
         """One reading; what another start counted is forgotten."""
+        if self._seen and self._seen[-1][1].predicted_tokens is None:
+            self._seen.clear()  # it did not tell its counters yet
         if self._seen and totals.is_behind(self._seen[-1][1]):
             self._seen.clear()
             self._seen.append((at, _NOTHING))

@@ -150,8 +150,10 @@ def _command(entry: Entry, redact: Redaction) -> Section:
     )  # fmt: skip
 
 
-def _log(path: Path, redact: Redaction, most_characters: int) -> tuple[Section, int]:
+def _log(path: Path | None, redact: Redaction, most_characters: int) -> tuple[Section, int]:
     """The log, and how many of its lines are not in it."""
+    if path is None:
+        return Section("log", "Log", ("[its engine was not started]",)), 0
     try:
         raw, from_start = _read_log(path)
     except OSError as error:

@@ -84,14 +84,13 @@ def client_exports(url: str, key_file: Path | None) -> str:
     return f"export OPENAI_BASE_URL={shlex.quote(url + '/v1')}\nexport OPENAI_API_KEY={key}\n"
 
 
-def key_file(server_id: str) -> Path:
-    """Where the key is that is made for a server."""
-    return paths.state_dir() / "keys" / f"{server_id}.key"
+def key_file(server_id: str, llmtp: int) -> Path:
+    """Where the key is that is made for a server; `llmtp` is the number of who keeps it up."""
+    return paths.state_dir() / "keys" / f"{server_id}.{llmtp}.key"
 
 
-def make_key(server_id: str) -> Path:
+def make_key(file: Path) -> None:
     """A new random key in a file that only its owner can read."""
-    file = key_file(server_id)
     try:
         paths.private_dir(file.parent)
         file.unlink(missing_ok=True)
@@ -103,4 +102,3 @@ def make_key(server_id: str) -> Path:
             f"--make-key cannot write {file}: {error.strerror}",
             fix="name a file of your own with --api-key-file",
         ) from error
-    return file

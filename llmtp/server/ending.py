@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from llmtp.errors import ExitCode, NotFoundError, OtherEndedError
+from llmtp.errors import ExitCode, Finding, NotFoundError, OtherEndedError, UsageError
 from llmtp.machine.identity import ProcessId
 from llmtp.machine.marks import marked
 from llmtp.server import registry
@@ -19,6 +20,7 @@ from llmtp.server.standing import Known, Standing, newest_known
 #: For what llmtp does at an end besides waiting for requests: the engine, its output, its files.
 _ENDING_S = 15.0
 _LOOK_S = 0.25
+_SLOW_S = 3.0
 _KILL_WAIT_S = 5.0
 _LONG_S = 3600.0
 
@@ -34,17 +36,17 @@ class Stopped:
         return {"id": self.entry.id, "model": self.entry.model, "how": self.how}
 
 
-def stop(servers: Sequence[Known], on_draining: Callable[[Entry], None]) -> Iterator[Stopped]:
+def stop(servers: Sequence[Known], on_wait: Callable[[Entry], None]) -> Iterator[Stopped]:
     """End servers, all at the same time; each comes back once nothing of it is there.
 
-    Requests may finish, which `on_draining` is told once for a server; another stop meanwhile ends
-    it at once. Raises UsageError where nothing can be written.
+    Requests may finish: then, and where it takes long, `on_wait` is told once each for a server. Another
+    stop meanwhile ends it at once.
     """
     for known in servers:
         if known.standing is Standing.SUPERVISED:
             _ask(known.entry)
     for known in servers:
-        yield _stopped(known, on_draining)
+        yield _stopped(known, on_wait)
 
 
 def _ask(entry: Entry) -> None:
@@ -52,34 +54,31 @@ def _ask(entry: Entry) -> None:
     entry.llmtp.signal(signal.SIGTERM)
 
 
-def _stopped(known: Known, on_draining: Callable[[Entry], None]) -> Stopped:
+def _stopped(known: Known, on_wait: Callable[[Entry], None]) -> Stopped:
     entry, how = known.entry, "stopped; nobody kept it up"
-    while known.standing is Standing.SUPERVISED:
-        if not _wait(entry, DRAIN_S + _ENDING_S, on_draining):
+    if known.standing is Standing.SUPERVISED:
+        how = "stopped"
+        if not _wait(entry, DRAIN_S + _ENDING_S, on_wait):
+            how = "killed: the llmtp that kept it up did not end it"
             entry.llmtp.signal(signal.SIGKILL)
             entry.llmtp.wait(_KILL_WAIT_S)
-        registry.sweep(entry)
-        now = registry.read(entry.id)
-        if now is None or now.started_at != entry.started_at or now.is_over:
-            return Stopped(entry, "stopped")
-        is_other, entry = now.llmtp != entry.llmtp, now
-        if not is_other:
-            how = "killed: the llmtp that kept it up did not end it"
-            break
-        _ask(entry)
-    _end(_processes(entry, known.processes))
-    registry.Registration(entry).end(ExitCode.OK, [])
+    now = registry.read(entry.id)
+    if now is None or now.llmtp == entry.llmtp:
+        _end(_processes(now or entry, known.processes))
+    with contextlib.suppress(UsageError):
+        registry.end_for(entry, ExitCode.OK, ())
     return Stopped(entry, how)
 
 
-def _wait(entry: Entry, at_most_s: float, on_draining: Callable[[Entry], None]) -> bool:
-    deadline, is_told = time.monotonic() + at_most_s, False
+def _wait(entry: Entry, at_most_s: float, on_wait: Callable[[Entry], None]) -> bool:
+    began, told = time.monotonic(), set[bool]()
     while not entry.llmtp.wait(_LOOK_S):
-        now = registry.read(entry.id)
-        if now is not None and now.draining and not is_told:
-            is_told = True
-            on_draining(now)
-        if time.monotonic() > deadline:
+        now, waited_s = registry.read(entry.id) or entry, time.monotonic() - began
+        drains = now.draining > 0
+        if (drains or waited_s > _SLOW_S) and drains not in told:
+            told |= {drains, False}
+            on_wait(now)
+        if waited_s > at_most_s:
             return False
     return True
 
@@ -102,12 +101,21 @@ def _end(processes: Sequence[ProcessId]) -> None:
 def wait(known: Known) -> Entry:
     """Wait until a server has ended; raises what it ended with, if not as it should."""
     entry = known.entry
-    for process in (entry.llmtp, *known.processes):
-        while not process.wait(_LONG_S):
-            pass
-    now = newest_known(entry.id).entry
-    if now.llmtp != entry.llmtp:
-        raise NotFoundError(f"{entry.id} has ended, and another server has its name since")
-    if now.exit_code:
-        raise OtherEndedError(now.findings, ExitCode(now.exit_code))
-    return now
+    while known.standing is not Standing.OVER:
+        for process in known.processes or (known.entry.llmtp,):
+            while not process.wait(_LONG_S):
+                pass
+        known = newest_known(entry.id)
+        if known.entry.llmtp != entry.llmtp:
+            raise NotFoundError(
+                f"{entry.id} has ended, and another server has its id since",
+                fix="see which servers there are: llmtp ps --all",
+            )
+    if known.entry.exit_code:
+        code = ExitCode(known.entry.exit_code)
+        was = Finding(
+            "ended", "error", f"{entry.id} was {code.name.lower()}",
+            fix=f"see its log: llmtp logs {entry.id}",
+        )  # fmt: skip
+        raise OtherEndedError(known.entry.findings or [was], code)
+    return known.entry

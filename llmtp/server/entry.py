@@ -42,7 +42,7 @@ class Entry:
     mtp: bool | None
     n_max: int
     detached: bool
-    log: Path
+    log: Path | None
     api_key_file: Path | None
     key_is_made: bool
     wanted: str
@@ -58,6 +58,14 @@ class Entry:
         return self.state in _OVER
 
     @property
+    def main(self) -> str | None:
+        """The whole path of its model, where that is known."""
+        folder, main = self.plan.get("folder"), self.plan.get("main")
+        if not isinstance(main, str) or not isinstance(folder, str):
+            return None
+        return str(Path(folder) / main)
+
+    @property
     def port(self) -> int | None:
         """Of its url."""
         port = self.url.rpartition(":")[2]
@@ -71,7 +79,7 @@ class Entry:
             "llmtp": self.llmtp.to_dict(),
             "server": self.server.to_dict() if self.server else None,
             "state": self.state.value,
-            "log": str(self.log),
+            "log": str(self.log) if self.log else None,
             "api_key_file": str(self.api_key_file) if self.api_key_file else None,
             "plan": dict(self.plan),
             "findings": [one.to_dict() for one in self.findings],
@@ -89,7 +97,7 @@ def parse_entry(text: str) -> Entry:
         raise ValueError(f"it is not of version {VERSION}")
     try:
         return _entry(value)
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise ValueError(f"it lacks what an entry has: {error}") from None
 
 
@@ -97,7 +105,6 @@ def _entry(value: dict[str, Any]) -> Entry:
     llmtp = ProcessId.parse(value["llmtp"])
     if llmtp is None or not is_id(value["id"]):
         raise ValueError("whose it is")
-    key_file = value["api_key_file"]
     return Entry(
         id=value["id"],
         llmtp=llmtp,
@@ -110,8 +117,8 @@ def _entry(value: dict[str, Any]) -> Entry:
         mtp=None if value["mtp"] is None else _typed(value, "mtp", bool),
         n_max=_typed(value, "n_max", int),
         detached=_typed(value, "detached", bool),
-        log=Path(value["log"]),
-        api_key_file=None if key_file is None else Path(key_file),
+        log=_path(value, "log"),
+        api_key_file=_path(value, "api_key_file"),
         key_is_made=_typed(value, "key_is_made", bool),
         wanted=_typed(value, "wanted", str),
         plan=_typed(value, "plan", dict),
@@ -120,6 +127,10 @@ def _entry(value: dict[str, Any]) -> Entry:
         ended_at=None if value["ended_at"] is None else _time(value["ended_at"]),
         findings=tuple(Finding.parse(one) for one in value["findings"]),
     )
+
+
+def _path(value: dict[str, Any], name: str) -> Path | None:
+    return None if value[name] is None else Path(_typed(value, name, str))
 
 
 def _time(value: Any) -> float:

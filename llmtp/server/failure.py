@@ -29,6 +29,7 @@ _BACKTRACE = re.compile(
     r"#\d+ |\S*\.so[.\d]*\(|\S+\(\+?0x|\[New LWP|\[Thread|\[Inferior|Using host lib"
     r"|\d+\s+(?:\.\./|in \.\./)|\S+\(\w+\+0x"
 )
+_ASSERTED = "GGML_ASSERT("
 _SHOWN_LINES = 3
 _SHELL = 128
 
@@ -66,7 +67,10 @@ _CONTEXT_FIX = "the context is too large for it: use a smaller --ctx, or --kv-ty
 
 
 def is_telling(line: str) -> bool:
-    """Is this a line that may say why?"""
+    """Is this a line that may say why? An assertion may stand behind a line that is not at its
+    end: another thread prints those."""
+    if _ASSERTED in line:
+        return True
     if _NORMAL in line or any(words in line for words in _HARMLESS) or _BACKTRACE.match(line):
         return False
     if _QUIET_LEVEL.match(line):

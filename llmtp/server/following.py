@@ -22,24 +22,26 @@ def log_lines(entry: Entry) -> Iterator[str]:
 
 def follow_log(known: Known) -> Iterator[str]:
     """What is there and what comes; raises NotFoundError where there is no log."""
-    last = known.processes[0] if known.processes else known.entry.llmtp
+    last = known.processes or (known.entry.llmtp,)
     with _tail(known.entry) as tail:
         yield from tail.lines()
         is_over = False
         while not is_over:
-            is_over = last.wait(_LOOK_S)
+            is_over = all(one.wait(_LOOK_S) for one in last)
             yield from tail.lines()
 
 
 @contextlib.contextmanager
 def _tail(entry: Entry) -> Iterator[LogTail]:
-    if not any(path.is_file() for path in (entry.log, older_log(entry.log))):
+    log = entry.log
+    if log is None or not any(path.is_file() for path in (log, older_log(log))):
+        where = f": {log}" if log else ", whose engine was not started"
         raise NotFoundError(
-            f"there is no log of {entry.id}: {entry.log}",
+            f"there is no log of {entry.id}{where}",
             expected=f"one of the last {KEPT_RUNS} runs",
             fix="see which servers there are: llmtp ps --all",
         )
-    tail = LogTail(entry.log)
+    tail = LogTail(log)
     try:
         yield tail
     finally:

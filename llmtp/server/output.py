@@ -12,6 +12,7 @@ from llmtp.server.log import RunLog
 from llmtp.server.redact import Redactor
 
 _KEPT_LINES = 200
+_IDLE = b"update_slots: all slots are idle"
 #: Of a server that served for days, only what it said at its end may say why.
 _LAST_S = 10.0
 
@@ -31,12 +32,13 @@ class Output:
         self._redactor = Redactor(prompts_too=prompts_too)
         self._telling: deque[tuple[float, str]] = deque(maxlen=_KEPT_LINES)
         self._serves = False
+        self._was_idle = False
 
     def take(self, lines: list[bytes]) -> None:
         """Some whole lines."""
         kept = self._redactor.keep(lines)
-        if kept:
-            self._log.write(b"".join(line + b"\n" for line in kept))
+        if written := [line for line in kept if not self._is_idle_again(line)]:
+            self._log.write(b"".join(line + b"\n" for line in written))
         self.lines += len(lines)
         for raw in kept:
             line = raw.decode("utf-8", "replace")
@@ -45,6 +47,11 @@ class Output:
             if is_telling(line):
                 self._telling.append((time.monotonic(), line))
             self._hand_on(line)
+
+    def _is_idle_again(self, line: bytes) -> bool:
+        """Each look at `/slots` makes it say so, once a second."""
+        was, self._was_idle = self._was_idle, _IDLE in line
+        return was and self._was_idle
 
     def served(self) -> None:
         """From now on it serves: what it said of its start is no reason for its end."""

@@ -7,20 +7,23 @@ whoever reads sees an old entry or a new one. The lock is for those who choose a
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
+import functools
 import os
 import platform
 import re
+import stat
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from llmtp import paths, signals
 from llmtp.errors import ExitCode, Finding, UsageError
-from llmtp.machine.marks import MARK, marked
+from llmtp.machine.marks import DETACHED, MARK, marked
 from llmtp.server.access import key_file
 from llmtp.server.entry import Entry, id_for, parse_entry
 from llmtp.server.life import State
@@ -34,10 +37,24 @@ _FORGOTTEN_S = 120.0
 _ASKED_FOR = (ExitCode.OK, ExitCode.INTERRUPTED, ExitCode.TERMINATED)
 
 
+@functools.cache
+def _here() -> str:
+    """Where a number of a process means the same: on one machine, and in one container of it.
+
+    Its name would do, but that may change while a server runs.
+    """
+    try:
+        machine = Path("/etc/machine-id").read_text(encoding="ascii").strip()[:12]
+        numbers = re.sub(r"\D", "", str(Path("/proc/self/ns/pid").readlink()))
+    except (OSError, UnicodeDecodeError):
+        machine, numbers = "", ""
+    here = f"{machine}-{numbers}" if machine and numbers else platform.node()
+    return re.sub(r"[^A-Za-z0-9.-]", "_", here).strip(".")[:64] or "here"
+
+
 def folder() -> Path:
     """Where the entries of this computer are."""
-    node = re.sub(r"[^A-Za-z0-9.-]", "_", platform.node()).strip(".")[:64]
-    return paths.state_dir() / "servers" / (node or "here")
+    return paths.state_dir() / "servers" / _here()
 
 
 def mark_of(entry_id: str) -> str:
@@ -57,7 +74,7 @@ class Unreadable:
             "registry",
             "warning",
             f"{self.path} is no entry of a server: {self.why}",
-            fix=f"remove it: rm {self.path}",
+            fix=f"if no server needs it: rm -r {self.path}",
         )
 
 
@@ -96,7 +113,9 @@ def _stop_file(entry: Entry) -> Path:
 def _read(path: Path) -> Entry:
     """Raises FileNotFoundError, and ValueError for what is no entry."""
     try:
-        with path.open("rb") as file:
+        with open(path, "rb", opener=_without_waiting) as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise ValueError("it is no file")
             text = file.read(_MOST_BYTES).decode("utf-8")
     except FileNotFoundError:
         raise
@@ -106,6 +125,10 @@ def _read(path: Path) -> Entry:
     if entry.id != path.name.removesuffix(".json"):
         raise ValueError("it is another one's")
     return entry
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NONBLOCK)
 
 
 def _write(entry: Entry) -> os.stat_result:
@@ -119,9 +142,9 @@ def _write(entry: Entry) -> os.stat_result:
             with os.fdopen(descriptor, "w", encoding="utf-8") as file:
                 file.write(entry.to_json() + "\n")
                 file.flush()
-                stat = os.fstat(file.fileno())
+                written = os.fstat(file.fileno())
             part.replace(path)
-            return stat
+            return written
     except OSError:
         with contextlib.suppress(OSError):
             part.unlink(missing_ok=True)
@@ -132,13 +155,15 @@ def _write(entry: Entry) -> os.stat_result:
 def locked() -> Iterator[None]:
     """Let nobody else choose an id. Raises UsageError where that cannot be had."""
     path, deadline = folder() / "lock", time.monotonic() + _LOCK_WAIT_S
-    try:
-        paths.private_dir(path.parent)
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-    except OSError as error:
-        raise _unwritable(error) from error
-    with os.fdopen(descriptor, "w") as file:
-        while not _lock(file.fileno()):
+    with contextlib.ExitStack() as stack:
+        try:
+            with signals.hold():
+                paths.private_dir(path.parent)
+                descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+                stack.callback(os.close, descriptor)
+        except OSError as error:
+            raise _unwritable(error) from error
+        while not _lock(descriptor):
             if time.monotonic() > deadline:
                 raise UsageError(
                     f"another llmtp has held {path} for {_LOCK_WAIT_S:.0f} s",
@@ -159,12 +184,18 @@ def _lock(descriptor: int) -> bool:
     return True
 
 
+def see_to(error: OSError) -> str:
+    """What helps where the folder cannot be written."""
+    is_full = error.errno in (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
+    return "make room on its disk" if is_full else f"see to {folder()}"
+
+
 def _unwritable(error: OSError) -> UsageError:
     return UsageError(
         f"{folder()} cannot be written: {error.strerror}",
         rule="registry",
         expected="a place for what llmtp knows of its servers",
-        fix="make room on its disk, or name another place in XDG_STATE_HOME",
+        fix=f"{see_to(error)}, or name another place in XDG_STATE_HOME",
     )
 
 
@@ -187,7 +218,7 @@ class Registration:
     @property
     def marks(self) -> dict[str, str | None]:
         """What the server's environment has more."""
-        return {MARK: mark_of(self.id)}
+        return {MARK: mark_of(self.id), DETACHED: None}
 
     @property
     def stop_is_asked(self) -> bool:
@@ -208,7 +239,8 @@ class Registration:
         if now is None or (now.st_ino, now.st_mtime_ns) != self._written:
             self._write()
 
-    def end(self, code: ExitCode, findings: list[Finding]) -> None:
+    @signals.hold()
+    def end(self, code: ExitCode, findings: Sequence[Finding]) -> None:
         """The last word, and nothing of it is left but the entry itself."""
         state = State.STOPPED if code in _ASKED_FOR else State.FAILED
         self.change(
@@ -235,19 +267,35 @@ class Registration:
 
     def _write(self) -> None:
         try:
-            stat = _write(self.entry)
+            written = _write(self.entry)
         except OSError as error:
             self._error, self._written = error, None
         else:
-            self._error, self._written = None, (stat.st_ino, stat.st_mtime_ns)
+            self._error, self._written = None, (written.st_ino, written.st_mtime_ns)
+
+
+def end_for(entry: Entry, code: ExitCode, findings: Sequence[Finding]) -> Entry:
+    """Write the end of a server whose llmtp cannot, unless that has or another one has its id.
+
+    What the entry is now; raises UsageError where the lock cannot be had.
+    """
+    with locked():
+        now = read(entry.id)
+        if now is None or now.llmtp != entry.llmtp or now.is_over:
+            sweep(entry)
+            return now or entry
+        registration = Registration(now)
+        registration.end(code, findings)
+        return registration.entry
 
 
 def sweep(entry: Entry) -> None:
-    """Remove what belongs to a server that has ended: its key, and who asked for its end."""
+    """Remove what belongs to a server that has ended: its key, and who asked for its end. Both
+    are named after its llmtp, too, so no other server's go."""
     with contextlib.suppress(OSError):
         _stop_file(entry).unlink(missing_ok=True)
         if entry.key_is_made:
-            key_file(entry.id).unlink(missing_ok=True)
+            key_file(entry.id, entry.llmtp.pid).unlink(missing_ok=True)
 
 
 def register(model: str, make: Callable[[str], Entry]) -> Registration:
@@ -265,7 +313,8 @@ def claim(model: str, make: Callable[[str], Entry]) -> Registration:
     """The same for who holds the lock."""
     known, unreadable = entries()
     taken = {one.path.name.removesuffix(".json") for one in unreadable}
-    taken |= {one.id for one in known if is_live(one)}
+    taken |= {one.id for one in known if not one.is_over and one.llmtp.is_alive}
+    taken |= {mark.removeprefix(mark_of("")) for mark in marked()}
     over = sorted((one for one in known if one.id not in taken), key=_ended_at)
     gone = [_file(one.id) for one in over[: max(len(over) - KEPT + 1, 0)]]
     with contextlib.suppress(OSError):
@@ -274,14 +323,6 @@ def claim(model: str, make: Callable[[str], Entry]) -> Registration:
     registration = Registration(make(id_for(model, taken)))
     registration.change()
     return registration
-
-
-def is_live(entry: Entry) -> bool:
-    """Is llmtp or something of the engine there?"""
-    if entry.is_over:
-        return False
-    server = entry.server is not None and entry.server.is_alive
-    return entry.llmtp.is_alive or server or mark_of(entry.id) in marked()
 
 
 def _forgotten() -> Iterator[Path]:
@@ -297,9 +338,7 @@ def _ended_at(entry: Entry) -> float:
 
 
 def ask_to_stop(entry: Entry) -> None:
-    """Say that `llmtp stop` ends it, for who keeps it up. Raises UsageError on a full disk."""
-    try:
-        with signals.hold():
-            os.close(os.open(_stop_file(entry), os.O_WRONLY | os.O_CREAT, 0o600))
-    except OSError as error:
-        raise _unwritable(error) from error
+    """Say that `llmtp stop` ends it, for who keeps it up; on a full disk that looks like another
+    signal."""
+    with signals.hold(), contextlib.suppress(OSError):
+        os.close(os.open(_stop_file(entry), os.O_WRONLY | os.O_CREAT, 0o600))

@@ -20,9 +20,10 @@ def render(console: Console, known: Sequence[Known]) -> None:
     if not known:
         console.print("no server runs; start one with: llmtp run MODEL --detach", soft_wrap=True)
         return
-    rows = [_row(one) for one in known]
+    clash = len({one.entry.main for one in known}) > len({one.entry.model for one in known})
+    rows = [_row(one, names_file=clash) for one in known]
     widths = [max(map(len, column)) for column in zip(_COLUMNS, *rows, strict=True)]
-    if sum(widths) + len(_GAP) * (len(widths) - 1) > console.width:
+    if console.is_terminal and sum(widths) + len(_GAP) * (len(widths) - 1) > console.width:
         for row in rows:
             _block(console, row)
         return
@@ -38,7 +39,7 @@ def _block(console: Console, row: Sequence[str]) -> None:
         console.print(f"{_GAP}{line}", soft_wrap=True)
 
 
-def _row(known: Known) -> tuple[str, ...]:
+def _row(known: Known, *, names_file: bool) -> tuple[str, ...]:
     entry = known.entry
     mtp = "-" if entry.mtp is None else f"n-max {entry.n_max}" if entry.mtp else "MTP off"
     until = entry.ended_at or time.time()
@@ -47,4 +48,5 @@ def _row(known: Known) -> tuple[str, ...]:
     state = known.state if entry.exit_code is None else f"{known.state} ({entry.exit_code})"
     if entry.restarts:
         state += f", {entry.restarts} restart{'s' if entry.restarts > 1 else ''}"
-    return entry.id, state, up, mtp, url, clean(entry.model, 120)
+    model = entry.main if names_file and entry.main else entry.model
+    return entry.id, state, up if entry.url else "-", mtp, url, clean(model, 200)
