@@ -44,7 +44,7 @@ def test_a_day_leaves_nothing(
 ) -> None:
     """Start two, look, ask both, watch, kill a part, ask again, read a log, stop all."""
     other = second_model(demo, tmp_path)
-    for _ in range(100 if soak else 2):
+    for _ in range(100 if soak else 1):
         for words in (("demo", "--make-key"), (str(other), "--n-max", "3")):
             assert cli("run", *words, "--detach").code == 0
         both = servers(cli)
@@ -84,7 +84,7 @@ def test_starts_and_stops_that_race_leave_nothing(
     cli: Cli, soak: bool, dice: random.Random
 ) -> None:
     """Of four servers, in any order; each is told what became of what it wanted."""
-    count = 50 if soak else 8
+    count = 50 if soak else 6
     start = ("run", "demo", "--detach", "--ctx")
     sizes, names = ["2k", "3k", "4k", "5k"], ["all", "demo", "demo-2", "demo-3"]
     commands: list[tuple[str, ...]] = [(*start, dice.choice(sizes)) for _ in range(count)]

@@ -373,7 +373,7 @@ CYCLES = Path(__file__).with_name("cycles.py")
 @pytest.mark.soak
 def test_cycles_of_start_and_stop_leak_nothing(cli: Cli, soak: bool) -> None:
     """In one process: descriptors, threads, children and files are the same after all of them."""
-    cycles = 200 if soak else 5
+    cycles = 200 if soak else 3
     cli.program = Path(sys.executable)
     done = subprocess.run(
         [sys.executable, str(CYCLES), str(cycles)], env=cli.env, cwd=cli.folder,

@@ -14,16 +14,20 @@ import subprocess
 import termios
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from builders import ENTRY
 from fake_card import fake_card
 from fake_server import PROPS, Answer, FakeServer, dripping, endless, slot, text, told
 from harness import WAIT_S, Cli, Running, assert_one_clear_line, chat, wait_until
 
+from llmtp.machine.identity import ProcessId
 from llmtp.server.log import older_log
 from llmtp.server.tail import LogTail
+from llmtp.watch import EntryWatch
 
 EXPECTED = json.loads(
     (Path(__file__).parent.parent / "profiles" / "demo" / "expected.json").read_text()
@@ -548,3 +552,26 @@ def test_a_log_is_read_on_over_its_turn(tmp_path: Path) -> None:
         assert list(one.lines()) == ["three", "four"]
         assert list(one.lines()) == []
         one.close()
+
+
+def test_a_stranger_at_the_port_of_our_server_is_not_asked(tmp_path: Path) -> None:
+    """The key is for our server, which is away while it starts again."""
+    key = tmp_path / "key"
+    key.write_text("not for strangers\n", encoding="utf-8")
+    engine = subprocess.Popen(["sleep", "600"])
+    try:
+        with FakeServer({}) as stranger:
+            entry = replace(
+                ENTRY,
+                id="not-in-the-registry",
+                llmtp=ProcessId.of(os.getpid()) or ENTRY.llmtp,
+                server=ProcessId.of(engine.pid),
+                url=stranger.url,
+                api_key_file=key,
+            )
+            with contextlib.closing(EntryWatch(entry)) as watch:
+                assert watch.look().state == "no answer"
+            assert stranger.asked == []
+    finally:
+        engine.kill()
+        engine.wait()

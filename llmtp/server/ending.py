@@ -39,8 +39,8 @@ class Stopped:
 def stop(servers: Sequence[Known], on_wait: Callable[[Entry], None]) -> Iterator[Stopped]:
     """End servers, all at the same time; each comes back once nothing of it is there.
 
-    Requests may finish: then, and where it takes long, `on_wait` is told once each for a server. Another
-    stop meanwhile ends it at once.
+    Requests may finish: then, and where it takes long, `on_wait` is told once each for a server.
+    Another stop meanwhile ends it at once.
     """
     for known in servers:
         if known.standing is Standing.SUPERVISED:
