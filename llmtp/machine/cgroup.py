@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from llmtp import signals
+
 _ROOT = Path("/sys/fs/cgroup")
 _OURS = Path("/proc/self/cgroup")
 _VMSTAT = Path("/proc/vmstat")
@@ -29,6 +31,7 @@ class Room:
         return max(self.limit_bytes - self.used_bytes, 0)
 
 
+@signals.hold()
 def least_room(root: Path = _ROOT, ours: Path = _OURS) -> Room | None:
     """Of our group and those above it, the one with the least left; None where none has a limit."""
     rooms = []
@@ -41,6 +44,7 @@ def least_room(root: Path = _ROOT, ours: Path = _OURS) -> Room | None:
     return min(rooms, key=lambda room: room.free_bytes, default=None)
 
 
+@signals.hold()
 def oom_kills(root: Path = _ROOT, ours: Path = _OURS, vmstat: Path = _VMSTAT) -> int | None:
     """How many processes of our group the system killed for lack of memory, or of the whole
     system where the group does not say; None where nobody tells."""

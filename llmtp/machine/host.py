@@ -39,6 +39,7 @@ class ProcessMeter:
             return None
 
 
+@signals.hold()
 def _cpu_name() -> str | None:
     try:
         for line in Path("/proc/cpuinfo").read_text().splitlines():

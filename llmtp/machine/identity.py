@@ -99,6 +99,7 @@ def _handle(pid: int) -> Iterator[int | None]:
         os.close(handle)
 
 
+@signals.hold()
 def _started(pid: int) -> str | None:
     if sys.platform == "linux":
         try:
@@ -117,5 +118,6 @@ def _started(pid: int) -> str | None:
 
 
 @cache
+@signals.hold()
 def _boot() -> str:
     return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()

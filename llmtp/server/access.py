@@ -8,7 +8,7 @@ import secrets
 import shlex
 from pathlib import Path
 
-from llmtp import paths
+from llmtp import paths, signals
 from llmtp.errors import UsageError
 from llmtp.text import clean
 
@@ -54,6 +54,7 @@ def connect_host(host: str) -> str:
     return f"[{host}]" if ":" in host else host
 
 
+@signals.hold()
 def read_key(file: Path) -> str:
     """The first key of a file in the engine's format: one a line, # for comments."""
     shown = f"--api-key-file {clean(str(file), 200)}"

@@ -38,6 +38,7 @@ _ASKED_FOR = (ExitCode.OK, ExitCode.INTERRUPTED, ExitCode.TERMINATED)
 
 
 @functools.cache
+@signals.hold()
 def _here() -> str:
     """Where a number of a process means the same: on one machine, and in one container of it.
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
+from llmtp import signals
 from llmtp.server.log import MOST_BYTES, older_log
 
 _PIECE = 1 << 16
@@ -54,6 +55,7 @@ class LogTail:
                 self._open()
         return b""
 
+    @signals.hold()
     def _open(self) -> None:
         """At first with the file before, which is the older part of the same log."""
         paths = [self._path] if self._is_open else [self._path, older_log(self._path)]
