@@ -25,7 +25,10 @@ def main() -> None:
         from llmtp.cli.app import run
 
         code = run(argv)
-    except signals.Interrupted as interrupted:
+    except BaseException as error:
+        interrupted = signals.behind(error)
+        if interrupted is None:
+            raise
         from llmtp.cli.app import end_early
 
         code = end_early(argv, interrupted)

@@ -71,6 +71,15 @@ def check() -> None:
         raise Interrupted(_State.first)
 
 
+def behind(error: BaseException) -> Interrupted | None:
+    """The interruption that an error was made of: Python before 3.12 makes a RuntimeError of what
+    is raised while a class names its fields."""
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, Interrupted):
+        cause = cause.__cause__
+    return cause
+
+
 @contextlib.contextmanager
 def hold() -> Iterator[None]:
     """Let the block finish before an interruption is raised."""

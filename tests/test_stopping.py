@@ -26,6 +26,7 @@ from harness import (
 )
 
 from llmtp.server.process import TERM_WAIT_S
+from llmtp.signals import Interrupted, behind
 from llmtp.start import SAMPLE_EVERY_S
 
 
@@ -211,3 +212,18 @@ def test_other_signals_leave_no_server(cli: Cli, signum: int) -> None:
         running.wait_event("sample")
         assert running.interrupt(signum) == 143
         assert not alive(pid)
+
+
+def test_an_interruption_in_the_making_of_a_class_is_one() -> None:
+    """In an import, that is; Python before 3.12 makes a RuntimeError of it."""
+
+    class Field:
+        def __set_name__(self, owner: type, name: str) -> None:
+            raise Interrupted(signal.SIGHUP)
+
+    with pytest.raises(BaseException) as caught:
+        type("Entry", (), {"plan": Field()})
+    interrupted = behind(caught.value)
+    assert interrupted is not None
+    assert interrupted.exit_code == 143
+    assert behind(RuntimeError("a bug")) is None

@@ -17,7 +17,7 @@ from llmtp.cli.env import Env
 from llmtp.cli.output import Out, ReaderGoneError
 from llmtp.errors import ExitCode, Finding, LlmtpError, UsageError
 from llmtp.machine.marks import DETACHED
-from llmtp.signals import Interrupted
+from llmtp.signals import Interrupted, behind
 from llmtp.text import clean
 
 _KEPT_LOG = 1 << 16
@@ -80,7 +80,8 @@ def run(argv: Sequence[str]) -> int:
     except LlmtpError as error:
         code = _fail(out, error.findings, error.exit_code)
     except Exception as error:  # noqa: BLE001 - the boundary: a bug is told and kept, not hidden
-        code = _fail(out, [_bug(error)], ExitCode.BUG)
+        cause = behind(error)
+        code = _end(out, cause) if cause else _fail(out, [_bug(error)], ExitCode.BUG)
     out.finish()
     return code
 
