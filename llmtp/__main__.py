@@ -15,9 +15,9 @@ def main() -> None:
         sys.stderr.write("error: llmtp runs on Linux and macOS; on Windows, inside WSL\n")
         sys.exit(9)
     from llmtp import signals
-    from llmtp.machine.marks import DETACHED
+    from llmtp.machine.marks import is_detached
 
-    if DETACHED in os.environ:
+    if is_detached():
         os.closerange(3, os.sysconf("SC_OPEN_MAX"))  # whoever typed the command may have more open
     argv = sys.argv[1:]
     try:

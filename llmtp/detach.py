@@ -43,20 +43,6 @@ _LLMTP = (sys.executable, "-P", "-m", "llmtp")
 _MOST_WORDS = 1 << 16
 
 
-def is_detached() -> bool:
-    """Are we the llmtp that was started to keep a server up?"""
-    return DETACHED in os.environ
-
-
-def running_already(wanted: str, port: int | None, besides: str | None = None) -> Entry | None:
-    """A server that was started with the same wishes, and keeps its port, if that is asked for."""
-    for entry in registry.entries()[0]:
-        same = entry.wanted == wanted and port in (None, entry.port) and entry.id != besides
-        if same and not entry.is_over and entry.llmtp.is_alive:
-            return entry
-    return None
-
-
 def detach(
     prepared: Prepared,
     argv: Sequence[str],
@@ -77,7 +63,7 @@ def detach(
     while True:
         with contextlib.ExitStack() as stack:
             with registry.locked():
-                same = running_already(wanted, port)
+                same = registry.kept_for(wanted, port)
                 if same is None:
                     with signals.hold():
                         other = stack.enter_context(_Other(argv))

@@ -16,10 +16,10 @@ from typing import Any
 from llmtp.chain import Prepared
 from llmtp.errors import ExitCode, Finding, LlmtpError, UsageError
 from llmtp.machine.identity import ProcessId
-from llmtp.machine.marks import DETACHED
+from llmtp.machine.marks import is_detached
 from llmtp.metrics.sampler import Sample
 from llmtp.server import registry
-from llmtp.server.access import connect_host
+from llmtp.server.access import url_of
 from llmtp.server.entry import Entry
 from llmtp.server.life import State
 from llmtp.server.registry import Registration
@@ -57,7 +57,7 @@ def register(prepared: Prepared, *, makes_key: bool) -> Registration:
     me = ProcessId.of(os.getpid())
     if me is None:
         raise RuntimeError("this process is not there")
-    if DETACHED not in os.environ:
+    if not is_detached():
         name = prepared.plan.name
         return registry.register(
             name, lambda one: new_entry(one, prepared, wanted, me, detached=False)
@@ -82,7 +82,7 @@ def new_entry(
         server=None,
         state=State.STARTING,
         model=plan.name,
-        url=f"http://{connect_host(serving.host)}:{serving.port}",
+        url=url_of(serving.host, serving.port),
         started_at=time.time(),
         restarts=0,
         mtp=None,
@@ -130,7 +130,7 @@ class Registered:
 
     def prepared(self, prepared: Prepared) -> None:
         plan, serving = prepared.plan, prepared.request.serving
-        url = f"http://{connect_host(serving.host)}:{serving.port}"
+        url = url_of(serving.host, serving.port)
         self._registration.change(plan=_plan(prepared), n_max=plan.n_max, url=url)
         self._view.prepared(prepared)
 

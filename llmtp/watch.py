@@ -105,9 +105,7 @@ def open_watch(name: str | None, key_file: Path | None) -> Watch:
 
 def _ours_at(url: str) -> Entry | None:
     """Of our servers the one that listens there: its log and plan tell more than its answers."""
-    known, _ = registry.entries()
-    live = (one for one in known if not one.is_over and one.llmtp.is_alive)
-    return next((one for one in live if one.url == url), None)
+    return next((one for one in registry.kept() if one.url == url), None)
 
 
 class UrlWatch:

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
+import pty
 import queue
 import signal
+import struct
 import subprocess
 import sys
+import termios
 import threading
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from http.client import HTTPConnection
@@ -134,6 +138,38 @@ class Cli:
                 process.wait(WAIT_S)
             assert process.stdout is not None
             process.stdout.close()
+
+
+def live_screen(
+    cli: Cli, words: Sequence[str], columns: int, on_more: Callable[[str], bool]
+) -> str:
+    """What a terminal of that width was sent by a command, until `on_more`, which gets all of it,
+    says that it is enough; ended by Ctrl-C."""
+    leader, follower = pty.openpty()
+    fcntl.ioctl(follower, termios.TIOCSWINSZ, struct.pack("HHHH", 30, columns, 0, 0))
+    env = {k: v for k, v in cli.env.items() if k != "COLUMNS"} | {"TERM": "xterm-256color"}
+    process = subprocess.Popen(
+        [str(cli.program), *words], env=env, stdin=follower, stdout=follower, stderr=follower,
+        start_new_session=True,
+    )  # fmt: skip
+    os.close(follower)
+    timer = threading.Timer(WAIT_S, process.kill)
+    timer.start()
+    screen = ""
+    try:
+        while not on_more(screen):
+            try:
+                screen += os.read(leader, 1 << 16).decode("utf-8", "replace")
+            except OSError:  # killed
+                raise AssertionError(f"it is not in {screen[-2000:]}") from None
+        process.send_signal(signal.SIGINT)
+        assert process.wait(WAIT_S) == 130
+    finally:
+        timer.cancel()
+        process.kill()
+        process.wait()
+        os.close(leader)
+    return screen
 
 
 def wait_until(happened: Callable[[], bool]) -> None:

@@ -512,7 +512,7 @@ def test_keys_are_known_by_their_value(tmp_path: Path, demo: Path) -> None:
     file = tmp_path / "key"
     file.write_text("# comment\nk3y-of-the-server\n", encoding="utf-8")
     log_of(entry).write_text("0.00.000.001 W seen: k3y-of-the-server and S3cr3tValue\n")
-    report = report_of(replace(entry, api_key_file=file), SOME_TOKEN="S3cr3tValue")  # noqa: S106
+    report = report_of(replace(entry, api_key_file=file), SOME_TOKEN="S3cr3tValue")  # noqa: S106 - no secret
     assert "W seen: REDACTED and REDACTED\n" in report.text
     assert report.redactions["secret"] == 2
 

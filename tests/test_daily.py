@@ -7,6 +7,7 @@ import random
 import shutil
 import signal
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -56,10 +57,9 @@ def test_a_day_leaves_nothing(
         pids = [both[name][victim] for victim in victims]
         for pid in pids:
             os.kill(pid, signal.SIGKILL)
-        wait_until(lambda pids=pids: not any(alive(pid) for pid in pids))  # type: ignore[misc]
+        wait_until(partial(all_are_gone, pids))
         if part == "pid":
-            wait_until(lambda name=name: servers(cli)[name]["restarts"] == 1)  # type: ignore[misc]
-            wait_until(lambda name=name: servers(cli)[name]["state"] == "ready")  # type: ignore[misc]
+            wait_until(partial(is_back, cli, name))
         now = servers(cli)
         if part == "both":
             assert name not in now
@@ -71,6 +71,15 @@ def test_a_day_leaves_nothing(
         assert cli("stop", "all").code == 0
         assert not any(alive(one[pid]) for one in both.values() for pid in ("pid", "llmtp_pid"))
         assert_nothing_left(cli)
+
+
+def all_are_gone(pids: list[int]) -> bool:
+    return not any(alive(pid) for pid in pids)
+
+
+def is_back(cli: Cli, name: str) -> bool:
+    now = servers(cli)[name]
+    return (now["restarts"], now["state"]) == (1, "ready")
 
 
 def ask(server: dict[str, Any]) -> None:

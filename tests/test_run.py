@@ -2,23 +2,16 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
-import os
-import pty
 import signal
 import socket
 import stat
-import struct
 import subprocess
-import termios
-import threading
 import urllib.error
-from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from harness import WAIT_S, Cli, alive, chat, http
+from harness import WAIT_S, Cli, alive, chat, http, live_screen
 
 EXPECTED = json.loads(
     (Path(__file__).parent.parent / "profiles" / "demo" / "expected.json").read_text()
@@ -153,45 +146,20 @@ def test_piped_output_is_plain_lines(cli: Cli) -> None:
         assert not any("ctx_other" in line for line in rest)
 
 
-def live_screen(cli: Cli, columns: int, wanted: Sequence[str]) -> str:
-    """What a terminal of that width was sent until all of that was in it, after one request."""
-    leader, follower = pty.openpty()
-    fcntl.ioctl(follower, termios.TIOCSWINSZ, struct.pack("HHHH", 30, columns, 0, 0))
-    env = {k: v for k, v in cli.env.items() if k != "COLUMNS"} | {"TERM": "xterm-256color"}
-    process = subprocess.Popen(
-        [str(cli.program), "run", "demo"], env=env, stdin=follower, stdout=follower,
-        stderr=follower, start_new_session=True,
-    )  # fmt: skip
-    os.close(follower)
-    screen = ""
-    asked = False
-    timer = threading.Timer(WAIT_S, process.kill)
-    timer.start()
-    try:
-        while missing := [words for words in wanted if words not in screen]:
-            try:
-                screen += os.read(leader, 1 << 16).decode("utf-8", "replace")
-            except OSError:  # killed
-                pytest.fail(f"{missing} is missing in {screen[-2000:]}")
-            if not asked and "no request yet" in screen:
-                url = screen.split(" at http://")[1].split("/v1")[0]
-                chat(f"http://{url}")
-                asked = True
-        process.send_signal(signal.SIGINT)
-        assert process.wait(WAIT_S) == 130
-    finally:
-        timer.cancel()
-        process.kill()
-        process.wait()
-        os.close(leader)
-    return screen
-
-
 @pytest.mark.parametrize("columns", [60, 80, 140])
 def test_the_live_view_shows_what_matters(cli: Cli, columns: int) -> None:
     wanted = ("ready", "n-max 3", "of 8,192", "1 request", "57% accepted", "2.70 tokens a step",
               "78%", "RAM")  # fmt: skip
-    screen = live_screen(cli, columns, wanted)
+    asked = False
+
+    def has_all(screen: str) -> bool:
+        nonlocal asked
+        if not asked and "no request yet" in screen:
+            chat("http://" + screen.split(" at http://")[1].split("/v1")[0])
+            asked = True
+        return all(words in screen for words in wanted)
+
+    screen = live_screen(cli, ["run", "demo"], columns, has_all)
     assert "ctx_other" not in screen
 
 

@@ -103,6 +103,33 @@ def test_it_stays_when_who_started_it_is_gone(cli: Cli) -> None:
     assert (ended["state"], ended["exit_code"], ended["pid"]) == ("stopped", 0, None)
 
 
+#: What scripts may rely on, by command.
+KEYS = {
+    "run": {"id", "pid", "url", "port", "model", "n_max", "mtp", "drafted", "accepted", "ctx_size",
+            "given_up", "api_key_file", "log", "was_running"},
+    "ps": {"servers"},
+    "env": {"id", "OPENAI_BASE_URL", "api_key_file"},
+    "logs": {"id", "log", "lines"},
+    "stop": {"stopped"},
+    "wait": {"id", "ended_at", "restarts"},
+}  # fmt: skip
+PS_KEYS = {"id", "pid", "llmtp_pid", "url", "model", "main", "state", "started_at", "restarts",
+           "mtp", "n_max", "detached", "log", "api_key_file", "exit_code"}  # fmt: skip
+
+
+def test_the_keys_of_json(cli: Cli) -> None:
+    told = {"run": cli("run", "demo", "--detach", "--json").json}
+    told |= {command: cli(command, "--json").json for command in ("ps", "env", "logs", "stop")}
+    told["wait"] = cli("wait", "demo", "--json").json
+    assert {name: set(body["data"]) for name, body in told.items()} == KEYS
+    (server,) = told["ps"]["data"]["servers"]
+    assert set(server) == PS_KEYS
+    (stopped,) = told["stop"]["data"]["stopped"]
+    assert set(stopped) == {"id", "model", "how"}
+    envelope = {"schema", "command", "ok", "exit_code", "data", "findings"}
+    assert all(set(body) == envelope for body in told.values())
+
+
 def test_only_its_owner_can_look(cli: Cli) -> None:
     with detached(cli, "--make-key") as data:
         files = [*folder(cli).iterdir(), Path(data["log"]), Path(data["api_key_file"])]

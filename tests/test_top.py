@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
-import pty
 import signal
 import socket
-import struct
 import subprocess
-import termios
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
@@ -22,7 +18,7 @@ import pytest
 from builders import ENTRY
 from fake_card import fake_card
 from fake_server import PROPS, Answer, FakeServer, dripping, endless, slot, text, told
-from harness import WAIT_S, Cli, Running, assert_one_clear_line, chat, wait_until
+from harness import WAIT_S, Cli, Running, assert_one_clear_line, chat, live_screen, wait_until
 
 from llmtp.machine.identity import ProcessId
 from llmtp.server.log import older_log
@@ -181,41 +177,18 @@ def test_plain_lines(cli: Cli) -> None:
         assert not any("\x1b" in line for line in top.rest())
 
 
-def live_screen(cli: Cli, columns: int, url: str) -> str:
-    """What a terminal of that width was sent until a request was in it; ended by Ctrl-C."""
-    leader, follower = pty.openpty()
-    fcntl.ioctl(follower, termios.TIOCSWINSZ, struct.pack("HHHH", 30, columns, 0, 0))
-    env = {k: v for k, v in cli.env.items() if k != "COLUMNS"} | {"TERM": "xterm-256color"}
-    process = subprocess.Popen(
-        [str(cli.program), "top"], env=env, stdin=follower, stdout=follower, stderr=follower,
-        start_new_session=True,
-    )  # fmt: skip
-    os.close(follower)
-    timer = threading.Timer(WAIT_S, process.kill)
-    timer.start()
-    screen, asked = "", False
-    try:
-        while not ("27 drafts" in screen and "78%" in screen.split("27 drafts")[-1]):
-            try:
-                screen += os.read(leader, 1 << 16).decode("utf-8", "replace")
-            except OSError:  # killed
-                pytest.fail(f"it is not in {screen[-2000:]}")
-            if not asked and "drafts" in screen:
-                chat(url)
-                asked = True
-        process.send_signal(signal.SIGINT)
-        assert process.wait(WAIT_S) == 130
-    finally:
-        timer.cancel()
-        process.kill()
-        process.wait()
-        os.close(leader)
-    return screen
-
-
 def test_the_live_view(cli: Cli) -> None:
     with demo_server(cli) as (_, ready):
-        screen = live_screen(cli, 80, ready["url"])
+        asked = False
+
+        def has_one_request(screen: str) -> bool:
+            nonlocal asked
+            if not asked and "drafts" in screen:
+                chat(ready["url"])
+                asked = True
+            return "27 drafts" in screen and "78%" in screen.split("27 drafts")[-1]
+
+        screen = live_screen(cli, ["top"], 80, has_one_request)
         for words in ("idle", "n-max 3", "tokens/s", "in all", "RAM"):
             assert words in screen
 

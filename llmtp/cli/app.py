@@ -16,7 +16,7 @@ from llmtp.cli import run as run_command
 from llmtp.cli.env import Env
 from llmtp.cli.output import Out, ReaderGoneError
 from llmtp.errors import ExitCode, Finding, LlmtpError, UsageError
-from llmtp.machine.marks import DETACHED
+from llmtp.machine.marks import is_detached
 from llmtp.signals import Interrupted, behind
 from llmtp.text import clean
 
@@ -144,11 +144,11 @@ def _env_for(argv: Sequence[str]) -> Env:
     words = list(argv[:end])
     command = next((word for word in words if not word.startswith("-")), "")
     names = set(_option_names(words))
-    is_detached = command == "run" and DETACHED in os.environ
+    keeps = command == "run" and is_detached()
     out = Out(
         command,
-        as_json="--json" in names or is_detached,
-        lines=is_detached or _prints_lines(command, names),
+        as_json="--json" in names or keeps,
+        lines=keeps or _prints_lines(command, names),
         verbose=bool(names & _VERBOSE),
     )
     return Env(out, behind_dashes=tuple(argv[end + 1 :]), argv=tuple(argv))

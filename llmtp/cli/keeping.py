@@ -12,7 +12,8 @@ from llmtp.cli.output import Out, ReaderGoneError
 from llmtp.cli.views import RunView
 from llmtp.cli.words import summary
 from llmtp.errors import ExitCode, Finding
-from llmtp.registered import Registered, ended, fingerprint, register
+from llmtp.registered import Registered, ended, register
+from llmtp.server import registry
 from llmtp.server.access import key_file, make_key
 from llmtp.server.entry import Entry
 from llmtp.server.registry import Registration
@@ -55,14 +56,12 @@ def _keep(
     if prompt is not None:
         supervisor.once(lambda running: once.answer(out, running, prompt))
         return
-    _tell_of_others(view, prepared, registration.entry, makes_key=makes_key)
+    _tell_of_others(view, registration.entry)
     supervisor.keep()
 
 
-def _tell_of_others(view: RunView, prepared: Prepared, ours: Entry, *, makes_key: bool) -> None:
-    from llmtp.detach import running_already
-
-    same = running_already(fingerprint(prepared, makes_key=makes_key), None, besides=ours.id)
+def _tell_of_others(view: RunView, ours: Entry) -> None:
+    same = registry.kept_for(ours.wanted, None, besides=ours.id)
     if same is not None:
         text = f"{same.model} runs already, as {same.id} at {same.url}/v1; this is another one"
         view.finding(Finding("already-running", "warning", text, fix=_offer(same)))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from typing import Annotated
 
@@ -31,7 +30,7 @@ from llmtp.cli.options import (
     VerboseOpt,
 )
 from llmtp.errors import UsageError
-from llmtp.machine.marks import DETACHED
+from llmtp.machine.marks import is_detached
 from llmtp.text import clean
 
 ExtraArg = Annotated[
@@ -85,7 +84,7 @@ def command(
     env: Env = ctx.obj
     out = env.out
     _only_behind_dashes(env, extra or [])
-    detach = detach and DETACHED not in os.environ  # then we are who keeps it up
+    detach = detach and not is_detached()  # then we are who keeps it up
     if detach and ask is not None:
         raise UsageError("--detach and --ask exclude each other", fix="use one of them")
     prompt = None if ask is None else once.read_prompt(ask)

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 from llmtp.chain import Prepared
 from llmtp.cli.output import Out, ReaderGoneError
 from llmtp.cli.words import describe, download_line, draining_line, kept_line, sample_line, summary
-from llmtp.detach import is_detached
 from llmtp.errors import Finding
+from llmtp.machine.marks import is_detached
 from llmtp.metrics.sampler import Sample
 from llmtp.server.life import State
 from llmtp.signals import Interrupted

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import PurePath
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,11 @@ MARK = "LLMTP_SERVER"
 #: In the environment of an llmtp that was started to keep a server up. Its entry is made for it,
 #: and it reads the id of that on its stdin.
 DETACHED = "LLMTP_DETACHED"
+
+
+def is_detached() -> bool:
+    """Are we an llmtp that was started to keep a server up?"""
+    return DETACHED in os.environ
 
 
 @signals.hold()

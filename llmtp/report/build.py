@@ -22,6 +22,7 @@ from llmtp.report.private import find_private
 from llmtp.report.redaction import Redaction
 from llmtp.report.system import system_lines, variable_lines
 from llmtp.server.entry import Entry
+from llmtp.server.log import older_log
 
 #: GitHub takes issues of 65,536 characters, and who sends it writes some too.
 MOST_CHARACTERS = 60_000
@@ -181,7 +182,7 @@ def _log(path: Path | None, redact: Redaction, most_characters: int) -> tuple[Se
 
 def _read_log(path: Path) -> tuple[list[bytes], bool]:
     """The last lines of both parts, and whether they begin where the server began."""
-    older = path.with_name(f"{path.name}.1")
+    older = older_log(path)
     kept: deque[bytes] = deque()
     room, from_start = _MOST_LOG_BYTES, not older.exists()
     for part in (path, older):

@@ -45,13 +45,13 @@ def check_host(host: str, has_key: bool) -> None:
         )
 
 
-def connect_host(host: str) -> str:
-    """The address, ready for a URL, at which this machine reaches a server bound to `host`."""
+def url_of(host: str, port: int) -> str:
+    """Where this machine reaches a server bound to `host`, without a path."""
     if host == "0.0.0.0":  # noqa: S104 - compared, not bound
-        return "127.0.0.1"
-    if host == "::":
-        return "[::1]"
-    return f"[{host}]" if ":" in host else host
+        host = "127.0.0.1"
+    elif host == "::":
+        host = "::1"
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 @signals.hold()

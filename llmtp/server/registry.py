@@ -94,6 +94,20 @@ def entries() -> tuple[list[Entry], list[Unreadable]]:
     return sorted(known, key=lambda one: one.started_at), unreadable
 
 
+def kept() -> list[Entry]:
+    """Those that an llmtp keeps up now, the oldest first."""
+    return [one for one in entries()[0] if not one.is_over and one.llmtp.is_alive]
+
+
+def kept_for(wanted: str, port: int | None, besides: str | None = None) -> Entry | None:
+    """One that was started with the same wishes, and keeps its port, if that is asked for."""
+    for entry in kept():
+        same = entry.wanted == wanted and port in (None, entry.port)
+        if same and entry.id != besides:
+            return entry
+    return None
+
+
 def read(entry_id: str) -> Entry | None:
     """One entry; None where there is none that can be read."""
     try:

@@ -14,7 +14,7 @@ from llmtp.machine import cgroup
 from llmtp.machine.family import Family
 from llmtp.plan.result import Plan
 from llmtp.ports import is_free
-from llmtp.server.access import connect_host, read_key
+from llmtp.server.access import read_key, url_of
 from llmtp.server.causes import CRASHED, PORT_TAKEN, Cause
 from llmtp.server.failure import explain, telling_lines
 from llmtp.server.log import RunLog
@@ -51,7 +51,7 @@ class Session:
         self.log = log
         self._command = replace(command, env={**command.env, **marks})
         self._key = read_key(serving.api_key_file) if serving.api_key_file else None
-        self.url = f"http://{connect_host(serving.host)}:{serving.port}"
+        self.url = url_of(serving.host, serving.port)
         asked = any(finding.rule == PROMPTS_LOGGED for finding in command.findings)
         self._output = Output(log, on_line, prompts_too=asked)
         self._process: ServerProcess | None = None
