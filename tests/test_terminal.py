@@ -25,6 +25,7 @@ def shell(cli: Cli, line: str, **env: str) -> Result:
     ("line", "code"),
     [
         ("llmtp check demo --json >&-", 0),
+        ("llmtp ps >&-", 0),
         ("llmtp check nope 2>&-", 8),
         ("llmtp check demo --json | true; exit ${PIPESTATUS[0]}", 0),
         ("llmtp plan demo | head -1; exit ${PIPESTATUS[0]}", 0),
@@ -41,6 +42,8 @@ def test_streams_that_are_closed_or_full(cli: Cli, line: str, code: int) -> None
     assert result.code == code, result.stderr
     assert "Traceback" not in result.stderr
     assert "bug" not in result.stderr
+    assert "ResourceWarning" not in result.stderr
+    assert ("stdout cannot be written" in result.stderr) == ("/dev/full" in line)
 
 
 def test_an_ascii_terminal_gets_question_marks_not_a_crash(cli: Cli) -> None:

@@ -101,13 +101,8 @@ def _end(out: Out, interrupted: Interrupted) -> ExitCode:
 
 def _fail(out: Out, findings: list[Finding], code: ExitCode) -> ExitCode:
     """Say why; a stdout that cannot take it changes nothing."""
-    try:
+    with contextlib.suppress(ReaderGoneError, LlmtpError):
         out.fail(findings, code)
-    except ReaderGoneError:
-        pass
-    except LlmtpError as error:
-        with contextlib.suppress(OSError):
-            sys.stderr.write(f"error: {error}\n")
     return code
 
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 SCHEMA = 1
 _FINISH_S = 2.0
+_STDOUT = "stdout"
 _COLOURS = {"error": "31", "warning": "33", "info": "36", "ok": "32"}
 
 
@@ -135,7 +136,9 @@ class Out:
         )
 
     def fail(self, findings: list[Finding], exit_code: ExitCode) -> None:
-        """The end of a command that cannot go on."""
+        """The end of a command that cannot go on; in words where stdout takes no JSON."""
+        if any(finding.rule == _STDOUT for finding in findings):
+            self.as_json = self.lines = False
         for finding in findings:
             self.finding(finding)
         if self.lines:
@@ -222,5 +225,5 @@ def _writing() -> Iterator[None]:
         if isinstance(error, BrokenPipeError):
             raise ReaderGoneError from None
         raise UsageError(
-            f"stdout cannot be written: {error.strerror}", rule="stdout", fix="free its disk"
+            f"stdout cannot be written: {error.strerror}", rule=_STDOUT, fix="free its disk"
         ) from error
