@@ -18,11 +18,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import held
+import objects
 import phrases
 import programs
 import prose
 import talks
-from sources import SOURCES, Source, fetch, functions, modules, sections
+from library import docstrings, functions
+from sources import SOURCES, Source, fetch, modules, sections
 
 __all__ = ["SOURCES", "Chat", "Source", "chats", "documents", "fetch", "held_out"]
 
@@ -41,14 +43,15 @@ class Chat:
 
 def documents(folder: Path) -> Iterator[str]:
     """Yield the plain texts for pre-training: English pages, then whole Python modules."""
-    yield from prose.pages(sections(folder))
+    yield from prose.pages(sections(folder), docstrings(folder))
     yield from modules(folder)
 
 
 def chats(folder: Path, seed: int, count: int) -> Iterator[Chat]:
     """Yield as many chats as asked for, the same for the same seed."""
     rng = random.Random(seed)
-    found = functions(folder)
+    known = functions(folder)
+    found = tuple(item for item in known if item.purpose not in held.FUNCTIONS)
     explained = prose.subjects(sections(folder))
     kept = {chat.prompt for chat in held_out(0)}
     while count > 0:
@@ -56,7 +59,7 @@ def chats(folder: Path, seed: int, count: int) -> Iterator[Chat]:
         if kind == "code":
             pair = programs.code(rng, found)
         elif kind == "json":
-            pair = talks.json_chat(rng)
+            pair = objects.json_chat(rng)
         elif kind == "list":
             pair = talks.list_chat(rng)
         elif kind == "prose":
@@ -94,7 +97,7 @@ def main() -> None:
     folder = Path(sys.argv[1])
     fetch(folder)
     began = time.monotonic()
-    english = sum(map(len, prose.pages(sections(folder))))
+    english = sum(map(len, prose.pages(sections(folder), docstrings(folder))))
     print(f"{english} characters of English, {sum(map(len, modules(folder)))} of Python,", end=" ")
     print(f"{len(functions(folder))} functions: {time.monotonic() - began:.0f} s")
     began = time.monotonic()

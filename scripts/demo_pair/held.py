@@ -5,11 +5,12 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator
 
+import objects
 import phrases
 import programs
 import talks
+from words import Pair, joined, weighted
 
-Pair = tuple[str, str]
 EACH = 40
 
 # fmt: off
@@ -37,7 +38,8 @@ FUNCTIONS = (
     "returns the keys of a dictionary as a list", "halves a number", "prints a triangle of stars",
 )
 LIST_TOPICS = (
-    "macOS troubleshooting steps", "printer troubleshooting steps", "Kubernetes troubleshooting steps",
+    "macOS troubleshooting steps", "printer troubleshooting steps",
+    "Kubernetes troubleshooting steps",
     "mail server troubleshooting steps", "USB troubleshooting steps", "Wi-Fi troubleshooting steps",
     "memory troubleshooting steps", "firewall troubleshooting steps",
 )
@@ -48,7 +50,7 @@ def prompts(rng: random.Random) -> Iterator[tuple[str, Pair]]:
     """Yield the prompts of every kind with their answers, which are empty where there are many."""
     for number in range(EACH):
         yield "code", (code_prompt(rng, number), "")
-        yield "json", talks.repair(rng, talks.HELD_KEYS)
+        yield "json", objects.repair(rng, objects.HELD_KEYS)
         yield "list", (list_prompt(rng), "")
         yield "math", talks.math_chat(rng, held=True)
         yield "translation", phrases.translation(rng, held=True)
@@ -68,8 +70,8 @@ def code_prompt(rng: random.Random, number: int) -> str:
 
 def list_prompt(rng: random.Random) -> str:
     """Return a prompt for a list on a topic that no bank has."""
-    phrase = talks.weighted(rng, talks.LISTED)
-    fields = talks.joined(["problem", "command", "judgment criteria"])
+    phrase = weighted(rng, talks.LISTED)
+    fields = joined(["problem", "command", "judgment criteria"])
     return phrase.format(n=rng.randint(3, 6), t=rng.choice(LIST_TOPICS), f=fields)
 
 

@@ -4,25 +4,30 @@ from __future__ import annotations
 
 import random
 
-Pair = tuple[str, str]
+from words import Pair
+
 Words = tuple[str, str, str, str]  # English, German, French, Spanish; "" where it needs an accent
 
 LANGUAGES = ("English", "German", "French", "Spanish")
 # fmt: off
 SUBJECTS: tuple[Words, ...] = (
-    ("the man", "der Mann", "l'homme", "el hombre"), ("the woman", "die Frau", "la femme", "la mujer"),
+    ("the man", "der Mann", "l'homme", "el hombre"),
+    ("the woman", "die Frau", "la femme", "la mujer"),
     ("the child", "das Kind", "l'enfant", ""), ("the girl", "das Maedchen", "la fille", "la chica"),
     ("the teacher", "der Lehrer", "le professeur", "el profesor"),
-    ("the doctor", "der Arzt", "le docteur", "el doctor"), ("my son", "mein Sohn", "mon fils", "mi hijo"),
+    ("the doctor", "der Arzt", "le docteur", "el doctor"),
+    ("my son", "mein Sohn", "mon fils", "mi hijo"),
     ("my sister", "meine Schwester", "ma soeur", "mi hermana"),
-    ("the king", "der Koenig", "le roi", "el rey"), ("my friend", "mein Freund", "mon ami", "mi amigo"),
+    ("the king", "der Koenig", "le roi", "el rey"),
+    ("my friend", "mein Freund", "mon ami", "mi amigo"),
     ("the neighbor", "der Nachbar", "le voisin", "el vecino"),
 )
 # The third person, then the first.
 VERBS: tuple[tuple[Words, Words], ...] = (
     (("sees", "sieht", "voit", "ve"), ("I see", "ich sehe", "je vois", "veo")),
     (("has", "hat", "a", "tiene"), ("I have", "ich habe", "j'ai", "tengo")),
-    (("looks for", "sucht", "cherche", "busca"), ("I look for", "ich suche", "je cherche", "busco")),
+    (("looks for", "sucht", "cherche", "busca"),
+    ("I look for", "ich suche", "je cherche", "busco")),
     (("wants", "will", "veut", "quiere"), ("I want", "ich will", "je veux", "quiero")),
     (("takes", "nimmt", "prend", "toma"), ("I take", "ich nehme", "je prends", "tomo")),
     (("finds", "findet", "trouve", "encuentra"), ("I find", "ich finde", "je trouve", "encuentro")),
@@ -34,18 +39,28 @@ VERBS: tuple[tuple[Words, Words], ...] = (
 )
 # The object, German in the accusative.
 OBJECTS: tuple[Words, ...] = (
-    ("the book", "das Buch", "le livre", "el libro"), ("the house", "das Haus", "la maison", "la casa"),
-    ("the car", "das Auto", "la voiture", "el coche"), ("the letter", "den Brief", "la lettre", "la carta"),
+    ("the book", "das Buch", "le livre", "el libro"),
+    ("the house", "das Haus", "la maison", "la casa"),
+    ("the car", "das Auto", "la voiture", "el coche"),
+    ("the letter", "den Brief", "la lettre", "la carta"),
     ("the bread", "das Brot", "le pain", "el pan"), ("the water", "das Wasser", "l'eau", "el agua"),
-    ("the table", "den Tisch", "la table", "la mesa"), ("the key", "den Schluessel", "la clef", "la llave"),
-    ("the picture", "das Bild", "l'image", "la imagen"), ("the bag", "die Tasche", "le sac", "la bolsa"),
-    ("the shirt", "das Hemd", "la chemise", "la camisa"), ("the apple", "den Apfel", "la pomme", "la manzana"),
-    ("the flower", "die Blume", "la fleur", "la flor"), ("the wine", "den Wein", "le vin", "el vino"),
-    ("the milk", "die Milch", "le lait", "la leche"), ("the chair", "den Stuhl", "la chaise", "la silla"),
-    ("the bottle", "die Flasche", "la bouteille", "la botella"), ("the glass", "das Glas", "le verre", "el vaso"),
-    ("the money", "das Geld", "l'argent", "el dinero"), ("the ticket", "die Fahrkarte", "le billet", "el billete"),
+    ("the table", "den Tisch", "la table", "la mesa"),
+    ("the key", "den Schluessel", "la clef", "la llave"),
+    ("the picture", "das Bild", "l'image", "la imagen"),
+    ("the bag", "die Tasche", "le sac", "la bolsa"),
+    ("the shirt", "das Hemd", "la chemise", "la camisa"),
+    ("the apple", "den Apfel", "la pomme", "la manzana"),
+    ("the flower", "die Blume", "la fleur", "la flor"),
+    ("the wine", "den Wein", "le vin", "el vino"),
+    ("the milk", "die Milch", "le lait", "la leche"),
+    ("the chair", "den Stuhl", "la chaise", "la silla"),
+    ("the bottle", "die Flasche", "la bouteille", "la botella"),
+    ("the glass", "das Glas", "le verre", "el vaso"),
+    ("the money", "das Geld", "l'argent", "el dinero"),
+    ("the ticket", "die Fahrkarte", "le billet", "el billete"),
     ("the newspaper", "die Zeitung", "le journal", ""), ("the lamp", "die Lampe", "la lampe", ""),
-    ("the window", "das Fenster", "", "la ventana"), ("the door", "die Tuer", "la porte", "la puerta"),
+    ("the window", "das Fenster", "", "la ventana"),
+    ("the door", "die Tuer", "la porte", "la puerta"),
 )
 PLACES: tuple[Words, ...] = (
     ("in the city", "in der Stadt", "dans la ville", "en la ciudad"),
@@ -76,8 +91,10 @@ THINGS: tuple[tuple[Words, str, str], ...] = (
 ADJECTIVES = (
     ("big", "gross", "grand", "grande", "grande", "grande"),
     ("new", "neu", "nouveau", "nouvelle", "nuevo", "nueva"),
-    ("red", "rot", "rouge", "rouge", "rojo", "roja"), ("old", "alt", "vieux", "vieille", "viejo", "vieja"),
-    ("good", "gut", "bon", "bonne", "bueno", "buena"), ("white", "weiss", "blanc", "blanche", "blanco", "blanca"),
+    ("red", "rot", "rouge", "rouge", "rojo", "roja"),
+    ("old", "alt", "vieux", "vieille", "viejo", "vieja"),
+    ("good", "gut", "bon", "bonne", "bueno", "buena"),
+    ("white", "weiss", "blanc", "blanche", "blanco", "blanca"),
     ("beautiful", "schoen", "beau", "belle", "bonito", "bonita"),
     ("green", "gruen", "vert", "verte", "verde", "verde"),
     ("yellow", "gelb", "jaune", "jaune", "amarillo", "amarilla"),
@@ -89,7 +106,8 @@ TIMES: tuple[Words, ...] = (
     ("often", "oft", "souvent", "a menudo"),
 )
 ASKED = (
-    "Translate into {l}: {s}", "Translate to {l}: {s}", "Translate the following sentence into {l}:\n{s}",
+    "Translate into {l}: {s}", "Translate to {l}: {s}",
+    "Translate the following sentence into {l}:\n{s}",
     "Translate this sentence to {l}: {s}", "How do you say this in {l}? {s}",
     "Please translate into {l}: {s}", 'What is "{s}" in {l}?', "translate to {l}: {s}",
 )

@@ -15,9 +15,9 @@ from functools import cache
 from pathlib import Path
 from string import Template
 
-from sources import Function, compiles, imperative_docstring
-
-Pair = tuple[str, str]
+from library import Function, compiles
+from verbs import imperative_docstring
+from words import Pair, joined, weighted
 
 # fmt: off
 ASKED = (
@@ -70,9 +70,11 @@ FIELDS = (
     ("score", "int"), ("length", "float"), ("tags", "list[str]"), ("balance", "float"),
     ("country", "str"), ("level", "int"), ("code", "str"), ("speed", "float"), ("address", "str"),
 )
+SHOWN = ("add", "multiply", "markdown_table_to_csv", "reverse_string", "is_palindrome")
 CONDITIONS = (
     ("greater than {n}", "> {n}", "above_{n}"), ("less than {n}", "< {n}", "below_{n}"),
-    ("divisible by {n}", "% {n} == 0", "divisible_by_{n}"), ("equal to {n}", "== {n}", "equal_to_{n}"),
+    ("divisible by {n}", "% {n} == 0", "divisible_by_{n}"),
+    ("equal to {n}", "== {n}", "equal_to_{n}"),
     ("at least {n}", ">= {n}", "at_least_{n}"), ("not {n}", "!= {n}", "without_{n}"),
 )
 OPTIONS = (
@@ -119,8 +121,9 @@ def read_task(block: str) -> Task:
     if len(rest) > 2 and rest[-2].startswith(">>> "):
         call, value = rest[-2][4:], rest[-1]
         rest = rest[:-2]
-    split = (tuple(part.strip() for part in line.split(" / ")) for line in (purposes, names))
-    return Task(*split, tuple(parameters), result.strip(), "\n".join(rest), call, value)
+    said, called = tuple(purposes.split(" / ")), tuple(names.split(" / "))
+    body = "\n".join(rest)
+    return Task(said, called, tuple(parameters), result.strip(), body, call, value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,10 +181,7 @@ def example(task: Task, name: str) -> str:
 
 def asked(rng: random.Random, purpose: str, name: str, default: bool, style: Style) -> str:
     """Return a prompt for a function; its name is said where it is not the usual one."""
-    if default:
-        phrase = rng.choices([text for text, _ in ASKED], [weight for _, weight in ASKED])[0]
-    else:
-        phrase = rng.choice(ASKED_BY_NAME)
+    phrase = weighted(rng, ASKED) if default else rng.choice(ASKED_BY_NAME)
     prompt = phrase.format(p=purpose, f=name)
     if style.wish:
         prompt = prompt if prompt.endswith((".", "?")) else f"{prompt}."
@@ -203,14 +203,16 @@ def fenced(text: str) -> str:
 
 def written(rng: random.Random) -> Pair:
     """Return a chat about one of the tasks in functions.txt."""
-    first_rows = 3 if rng.random() < 0.1 else len(tasks())
-    task = rng.choice(tasks()[:first_rows])
-    return chat(rng, task)
+    name = rng.choice(SHOWN) if rng.random() < 0.12 else ""
+    shown = [task for task in tasks() if name in ("", task.names[0])]
+    return chat(rng, rng.choice(shown))
 
 
 def chat(rng: random.Random, task: Task) -> Pair:
     """Return a chat about a task, in some phrasing and style."""
     style = random_style(rng)
+    if style.example and not example(task, task.names[0]):
+        style = Style(style.hints, style.docstring)
     purpose = rng.choice(task.purposes)
     name = task.names[0] if rng.random() < 0.6 else rng.choice(task.names)
     default = name == task.names[0] and rng.random() < 0.8
@@ -220,7 +222,7 @@ def chat(rng: random.Random, task: Task) -> Pair:
         chosen = [variants[variant % len(variants)] for variants, _ in task.parameters]
         prompt = prompt if prompt.endswith((".", "?")) else f"{prompt}."
         plural = "s" if len(chosen) > 1 else ""
-        prompt += f" Use the parameter{plural} {' and '.join(chosen)}."
+        prompt += f" Use the parameter{plural} {joined(chosen)}."
     return prompt, fenced(render(task, purpose, name, variant, style))
 
 
@@ -268,7 +270,7 @@ def filtering(rng: random.Random) -> Pair:
     kind = rng.randrange(3)
     numbers = (("numbers", "values", "items"), "list[int]")
     if kind == 0:
-        purposes = (f"returns the numbers of a list that are {words}",)
+        purposes: tuple[str, ...] = (f"returns the numbers of a list that are {words}",)
         body = f"    return [number for number in $numbers if number {test}]"
         task = Task(purposes, (f"numbers_{suffix}",), (numbers,), "list[int]", body, "", "")
     elif kind == 1:
@@ -282,20 +284,15 @@ def filtering(rng: random.Random) -> Pair:
     return chat(rng, task)
 
 
-def listed(words: list[str]) -> str:
-    """Return the words as a list in English."""
-    return " and ".join([", ".join(words[:-1]), words[-1]]) if len(words) > 1 else words[0]
-
-
 def class_prompt(rng: random.Random, noun: str, names: list[str], what: str) -> str:
     """Return a prompt for a class of a noun with some fields."""
     article = "an" if noun[0] in "aeiou" else "a"
     phrases = (
-        f"Write a Python {what} for {article} {noun} with {listed(names)}.",
-        f"Write a Python {what} {noun.capitalize()} with the fields {listed(names)}.",
-        f"Create a {what} in Python that describes {article} {noun} with {listed(names)}.",
-        f"Define a Python {what} called {noun.capitalize()} with {listed(names)}.",
-        f"write a python {what} for {article} {noun} with {listed(names)}",
+        f"Write a Python {what} for {article} {noun} with {joined(names)}.",
+        f"Write a Python {what} {noun.capitalize()} with the fields {joined(names)}.",
+        f"Create a {what} in Python that describes {article} {noun} with {joined(names)}.",
+        f"Define a Python {what} called {noun.capitalize()} with {joined(names)}.",
+        f"write a python {what} for {article} {noun} with {joined(names)}",
     )
     return rng.choice(phrases)
 
@@ -334,9 +331,9 @@ def script(rng: random.Random) -> Pair:
     names = [f"--{name}" for name, _, _ in options]
     noun = "option" if len(names) == 1 else "options"
     prompt = rng.choice((
-        f"Write a Python script with argparse that takes the {noun} {listed(names)}.",
-        f"Write a Python program that parses the {noun} {listed(names)} with argparse.",
-        f"Show me how to use argparse with the {noun} {listed(names)}.",
+        f"Write a Python script with argparse that takes the {noun} {joined(names)}.",
+        f"Write a Python program that parses the {noun} {joined(names)} with argparse.",
+        f"Show me how to use argparse with the {noun} {joined(names)}.",
     ))  # fmt: skip
     lines = ["import argparse", "", "", "def main() -> None:"]
     lines.append("    parser = argparse.ArgumentParser()")
@@ -357,7 +354,7 @@ def from_source(rng: random.Random, found: tuple[Function, ...]) -> Pair:
     if function.method:
         phrase = rng.choice(ASKED_METHOD)
     elif function.name.startswith("_") or rng.random() < 0.5:
-        phrase = rng.choices([text for text, _ in ASKED], [weight for _, weight in ASKED])[0]
+        phrase = weighted(rng, ASKED)
     else:
         phrase = rng.choice(ASKED_BY_NAME)
     return phrase.format(p=function.purpose, f=function.name), fenced(function.text)
@@ -373,9 +370,8 @@ def code(rng: random.Random, found: tuple[Function, ...]) -> Pair:
     """Return a chat about Python: of the sources, or generated."""
     if found and rng.random() < 0.35:
         return from_source(rng, found)
-    makers, weights = zip(*MAKERS, strict=True)
-    pair: Pair = rng.choices(makers, weights)[0](rng)
-    return pair
+    makers = [maker for maker, _ in MAKERS]
+    return rng.choices(makers, [weight for _, weight in MAKERS])[0](rng)
 
 
 def valid(answer: str) -> bool:

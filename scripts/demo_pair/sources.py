@@ -11,13 +11,13 @@ import subprocess
 import sys
 import sysconfig
 import tarfile
-import textwrap
-import unicodedata
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path, PurePosixPath
+
+from markup import Section, markdown, restructured
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,24 +30,6 @@ class Source:
     takes: str
     code: tuple[str, ...] = ()
     docs: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Section:
-    """A heading of a documentation page and the clean paragraphs below it."""
-
-    heading: str
-    paragraphs: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Function:
-    """A function of a module: what its docstring says it does, and its source, dedented."""
-
-    name: str
-    method: bool
-    purpose: str  # "returns the number of items", without a period
-    text: str
 
 
 BOTH = "modules and documentation"
@@ -118,9 +100,14 @@ SOURCES: tuple[Source, ...] = (
     ),
 )
 
-SKIPPED_FOLDERS = frozenset(
-    ["test", "tests", "testing", "site-packages", "lib2to3", "encodings", "pydoc_data", "turtledemo", "idle_test", "_vendor", "__pycache__", "releases", "changes", "changelog", "release", "whatsnew", "locale", "announce", "_vendored_packages", "roots", "templates_doc", "conf"]
-)
+# fmt: off
+SKIPPED_FOLDERS = frozenset((
+    "test", "tests", "testing", "site-packages", "lib2to3", "encodings", "pydoc_data",
+    "turtledemo", "idle_test", "_vendor", "__pycache__", "releases", "changes", "changelog",
+    "release", "whatsnew", "locale", "announce", "_vendored_packages", "roots", "templates_doc",
+    "conf",
+))
+# fmt: on
 SKIPPED_PAGES = re.compile(r"(?i)change|history|news|release|licen[cs]e|authors|requirements|roots")
 MAX_MODULE, MIN_MODULE = 60_000, 300
 
@@ -214,10 +201,11 @@ def sections(folder: Path) -> tuple[Section, ...]:
         pack = archive(folder, source)
         if pack and source.docs:
             for name, data in members(pack):
-                if name.suffix != ".py" and below(name, source.docs):
-                    if not SKIPPED_PAGES.search(name.name):
-                        text = data.decode("utf-8", "replace")
-                        found += markdown(text) if name.suffix == ".md" else restructured(text)
+                if name.suffix == ".py" or not below(name, source.docs):
+                    continue
+                if not SKIPPED_PAGES.search(name.name):
+                    text = data.decode("utf-8", "replace")
+                    found += markdown(text) if name.suffix == ".md" else restructured(text)
     return tuple(section for section in found if section.paragraphs)
 
 
@@ -229,216 +217,3 @@ def topics() -> Iterator[Section]:
         if isinstance(node, ast.Dict):
             for value in node.values:
                 yield from restructured(str(ast.literal_eval(value)).replace('"', ""))
-
-
-UNDERLINE = re.compile(r"([=\-~^\"'`*+#.:_])\1{2,}\s*$")
-CODE_DIRECTIVE = re.compile(
-    r"\s*\.\. (?:\S*code\S*|sourcecode|parsed-literal|doctest|testcode|testoutput|ipython|plot|"
-    r"math|toctree|image|figure|table|\S*-table|index|console|literalinclude|include|raw|"
-    r"productionlist|graphviz|digraph|prompt|click|contents|currentmodule|_).*"
-)
-
-
-def restructured(text: str) -> Iterator[Section]:
-    """Yield the sections of a page in reStructuredText."""
-    heading, kept = "", []
-    hidden = -1  # what is indented further than this is code
-    for block in re.split(r"\n\s*\n", text.expandtabs(8)):
-        lines = block.rstrip().splitlines()
-        while lines and not lines[0].strip():
-            del lines[0]
-        if lines and UNDERLINE.fullmatch(lines[0]):
-            del lines[0]
-        if len(lines) >= 2 and UNDERLINE.fullmatch(lines[1]):
-            yield Section(heading, tuple(kept))
-            heading, kept = inline(lines[0].strip()), []
-            lines = lines[2:]
-        if not lines:
-            continue
-        depth = indent(lines[0])
-        if hidden >= 0 and depth > hidden:
-            continue
-        hidden = -1
-        if CODE_DIRECTIVE.fullmatch(lines[0]) or lines[-1].endswith("::"):
-            last = depth if CODE_DIRECTIVE.fullmatch(lines[0]) else indent(lines[-1])
-            hidden = last
-        if paragraph := clean(lines):
-            kept.append(paragraph)
-    yield Section(heading, tuple(kept))
-
-
-def markdown(text: str) -> Iterator[Section]:
-    """Yield the sections of a page in Markdown."""
-    text = re.sub(r"(?ms)^( *)(```+|:::+|~~~+).*?^\1?\2.*?$", "", text)
-    text = re.sub(r"\{[\w:-]+\}`", "`", text)
-    text = re.sub(r"!?\[([^\]]+)\](?:\([^)]*\)|\[[^\]]*\])", r"\1", text)
-    heading, kept = "", []
-    for block in re.split(r"\n\s*\n", text):
-        lines = block.strip("\n").splitlines()
-        if lines and lines[0].startswith("#"):
-            yield Section(heading, tuple(kept))
-            heading, kept = inline(lines[0].lstrip("# ")), []
-            del lines[0]
-        if lines and (paragraph := clean(lines)):
-            kept.append(paragraph)
-    yield Section(heading, tuple(kept))
-
-
-def indent(line: str) -> int:
-    """Return the number of blanks before the line's text."""
-    return len(line) - len(line.lstrip())
-
-
-def clean(lines: list[str]) -> str:
-    """Return the block as one line of English, or nothing where it is something else."""
-    if len(lines) > 1 and indent(lines[1]) > indent(lines[0]):
-        bullet = re.match(r"\s*(?:[*+-]|#\.|\d+\.) ", lines[0])
-        lines = lines if bullet else lines[1:]
-    if re.match(r"\s*(\.\. |:|\||\+-|>>>|\$ |<|@|#)", lines[0]):
-        return ""
-    text = " ".join(line.strip() for line in lines)
-    if re.search(r"(?<=\S)\s[*+-]\s+[A-Z`]", text):  # a list in one block
-        return ""
-    text = inline(re.sub(r"^(?:[*+-]|#\.|\d+\.)\s+", "", text))
-    return text if english(text) else ""
-
-
-def english(text: str) -> bool:
-    """Say whether the text is one or more whole sentences with few symbols."""
-    if not (60 <= len(text) <= 1500 and re.match(r"[A-Z]", text) and re.search(r"[.!?]$", text)):
-        return False
-    if not text.isascii() or re.search(
-        r"[`|<>{}\\=@#~^]|\*\*|://|__|\(\)\.|\]_| [a-z]?_ |::", text
-    ):
-        return False
-    plain = sum(c.isalpha() or c in " ,.'" for c in text)
-    return plain >= len(text) * 0.95 and text.count("(") == text.count(")") and " " in text[:25]
-
-
-REPLACED = str.maketrans(
-    {"\u2018": "'", "\u2019": "'", "\u201c": '"', "\u201d": '"', "\u2013": "-", "\u2014": " - "}
-    | {"\u2026": "...", "\u00a0": " ", "\u2192": "->", "\u2011": "-"}
-)
-MARKUP = (
-    (re.compile(r":[\w:+.-]+:`!?~(?:[^`<]*\.)?([^`.<]+)`"), r"\1"),
-    (re.compile(r":[\w:+.-]+:`([^`<]*?)\s*<[^>`]*>`"), r"\1"),
-    (re.compile(r":[\w:+.-]+:`!?\.?([^`]*)`"), r"\1"),
-    (re.compile(r"``([^`]*)``"), r"\1"),
-    (re.compile(r"`([^`<]*?)\s*<[^>`]*>`_{0,2}"), r"\1"),
-    (re.compile(r"`([^`]*)`_{0,2}"), r"\1"),
-    (re.compile(r"\s*\[(?:\d+|#\w*)\]_?"), ""),
-    (re.compile(r"\*\*([^*]+)\*\*"), r"\1"),
-    (re.compile(r"(?<![\w*])\*([^*\s][^*]*)\*(?![\w*])"), r"\1"),
-    (re.compile(r"\b([A-Za-z]\w*[a-z])_(?=[\s.,;)]|$)"), r"\1"),
-    (re.compile(r"\\(?:\s|(?=\W))"), ""),
-    (re.compile(r"::(?=\s|$)"), ":"),
-    (re.compile(r"\s+"), " "),
-)
-
-
-def inline(text: str) -> str:
-    """Return the text without inline markup, in ASCII where that is possible."""
-    text = unicodedata.normalize("NFKC", text.translate(REPLACED))
-    for pattern, plain in MARKUP:
-        text = pattern.sub(plain, text)
-    return text.strip()
-
-
-VERBS = frozenset(
-    ["add", "append", "apply", "build", "calculate", "call", "change", "check", "clean", "clear", "close", "collect", "combine", "compare", "compute", "construct", "convert", "copy", "count", "create", "decode", "delete", "determine", "display", "encode", "ensure", "escape", "evaluate", "execute", "expand", "extract", "fetch", "fill", "filter", "find", "flatten", "format", "generate", "get", "give", "handle", "insert", "iterate", "join", "list", "load", "look", "make", "map", "mark", "match", "merge", "move", "multiply", "normalize", "open", "parse", "perform", "pop", "prepare", "print", "process", "produce", "provide", "put", "quote", "raise", "read", "register", "remove", "rename", "render", "replace", "report", "reset", "resolve", "retrieve", "return", "reverse", "run", "save", "search", "select", "send", "set", "show", "skip", "sort", "split", "start", "stop", "store", "strip", "swap", "test", "transform", "translate", "truncate", "turn", "update", "validate", "verify", "wait", "walk", "wrap", "write", "yield"]
-)
-PLAIN_DECORATORS = frozenset({"staticmethod", "classmethod", "property"})
-MAX_FUNCTION = 900
-
-
-@cache
-def functions(folder: Path) -> tuple[Function, ...]:
-    """Return the short functions whose docstring begins with what they do."""
-    found: dict[str, Function] = {}
-    for text in modules(folder):
-        tree = ast.parse(text)
-        for parent in ast.walk(tree):
-            for node in ast.iter_child_nodes(parent):
-                if isinstance(node, ast.FunctionDef):
-                    function = usable_function(node, text, isinstance(parent, ast.ClassDef))
-                    if function:
-                        found.setdefault(function.text, function)
-    return tuple(found.values())
-
-
-def usable_function(node: ast.FunctionDef, module: str, method: bool) -> Function | None:
-    """Return the function with its docstring cut to one line, or None where it is of no use."""
-    docstring = ast.get_docstring(node)
-    if not docstring or len(node.body) < 2 or node.name.startswith("__"):
-        return None
-    names = {
-        decorator.id if isinstance(decorator, ast.Name) else "" for decorator in node.decorator_list
-    }
-    purpose = third_person(docstring)
-    if (
-        not purpose
-        or not names <= PLAIN_DECORATORS
-        or isinstance(node.body[1], ast.Raise | ast.Pass)
-    ):
-        return None
-    lines = module.splitlines()
-    first = min([node.lineno, *(item.lineno for item in node.decorator_list)]) - 1
-    doc = node.body[0]
-    body = lines[(doc.end_lineno or doc.lineno) : node.end_lineno]
-    while body and not body[0].strip():
-        del body[0]
-    if not 1 <= len(body) <= 36 or doc.lineno <= node.lineno:
-        return None
-    sentence = imperative_docstring(purpose)
-    blanks = " " * doc.col_offset
-    text = "\n".join([*lines[first : doc.lineno - 1], f'{blanks}"""{sentence}"""', *body])
-    text = textwrap.dedent(text)
-    if len(text) > MAX_FUNCTION or max(map(len, text.splitlines())) > 90 or not compiles(text):
-        return None
-    return Function(node.name, method, purpose, text)
-
-
-def compiles(text: str) -> bool:
-    """Say whether the text is Python."""
-    try:
-        compile(text, "text", "exec", dont_inherit=True)
-    except (SyntaxError, ValueError):
-        return False
-    return True
-
-
-def third_person(docstring: str) -> str:
-    """Return the docstring's first sentence as what a function does: "returns the sum"."""
-    sentence = re.split(r"(?<=[a-z)])\.(?:\s|$)|\n\s*\n|[:;](?:\s|$)", docstring.strip())[0]
-    sentence = inline(sentence).strip().rstrip(".")
-    verb, _, rest = sentence.partition(" ")
-    base = imperative(verb.lower())
-    if base not in VERBS or not 12 <= len(rest) <= 90 or not verb[0].isupper():
-        return ""
-    if not rest.isascii() or re.search(r"[`|<>{}\\=@#~^\[\]*\"]|__|\.\.|\bself\b| >|\($", rest):
-        return ""
-    if rest.count("(") != rest.count(")") or re.search(r"\b(?:the|a|of|to|and|or|is|this)$", rest):
-        return ""
-    return f"{conjugated(base)} {rest}"
-
-
-def conjugated(verb: str) -> str:
-    """Return the third person of a verb: "returns" of "return"."""
-    if re.search(r"[^aeiou]y$", verb):
-        return verb[:-1] + "ies"
-    return verb + ("es" if re.search(r"(?:s|sh|ch|x|z|o)$", verb) else "s")
-
-
-def imperative(verb: str) -> str:
-    """Return a verb without the ending of its third person: "return" of "returns"."""
-    if verb.endswith("ies"):
-        return verb[:-3] + "y"
-    if re.search(r"(?:ss|sh|ch|x|zz)es$", verb):
-        return verb[:-2]
-    return verb[:-1] if verb.endswith("s") and not verb.endswith("ss") else verb
-
-
-def imperative_docstring(purpose: str) -> str:
-    """Return a docstring that says the purpose: "Return the sum."."""
-    verb, _, rest = purpose.partition(" ")
-    return f"{imperative(verb).capitalize()} {rest}."
