@@ -18,7 +18,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from make_demo_pair import (
+from make_crafted_pair import (
     ALIGNMENT,
     I32,
     U32,
@@ -39,7 +39,7 @@ QUANTS = {"Q3_K": (11, 256, 110), "Q4_0": (2, 32, 18), "Q4_K": (12, 256, 144),
 
 @dataclass(frozen=True)
 class Size(Shape):
-    """A released size: what its shape has beside that of the demo pair.
+    """A released size: what its shape has beside that of the crafted pair.
 
     The last `shared_kv` layers have no keys and values of their own and, if `shared_wide`, feed
     forward twice as wide. Where `full_values`, full layers have values of their own too.
@@ -138,7 +138,7 @@ class HollowWriter(Writer):
 
 
 class _MainWriter(HollowWriter):
-    """A main model of a released size: what its tensor table has beside that of the demo's."""
+    """A main model of a released size: what its tensor table has beside that of the crafted one."""
 
     def __init__(self, merges: list[object], quant: str, size: Size) -> None:
         super().__init__(merges, quant)
@@ -173,7 +173,7 @@ class _MainWriter(HollowWriter):
         super().write(path)
 
     def _as_released(self, name: str, shape: tuple[int, ...]) -> list[tuple[str, tuple[int, ...]]]:
-        """One tensor of the demo's form: left out, wider, or with its values beside it."""
+        """One tensor of the crafted form: left out, wider, or with its values beside it."""
         size, parts = self.size, name.split(".")
         if name == "output.weight":
             return []  # the embeddings are the output matrix

@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from pathlib import Path
 
-from make_demo_pair import DEMO, TEXT, Shape, Vocabulary, make_draft, make_main, pieces
+from make_crafted_pair import CRAFTED, TEXT, Shape, Vocabulary, make_draft, make_main, pieces
 from make_real_size import HollowWriter
 
 from llmtp.errors import Finding
@@ -67,7 +67,7 @@ def make_pair(folder: Path, main: Shape | None = None, draft: Shape | None = Non
 
 def make_huge_main(path: Path, data_bytes: int) -> None:
     """A sparse main model that has about so many bytes of weights, as holes."""
-    layers = len(DEMO.layers)
+    layers = len(CRAFTED.layers)
     wide = data_bytes * 256 // 144 // (layers * 3 * 256) // 256 * 256
     shape = Shape(width=256, head_sliding=64, head_full=64, feed_forward=wide)
     make_main(Vocabulary(pieces(TEXT)), shape, HollowWriter([])).write(path)

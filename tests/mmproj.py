@@ -5,7 +5,7 @@ from __future__ import annotations
 from array import array
 from pathlib import Path
 
-from make_demo_pair import BOOL, F32, STRING, U32, Writer
+from make_crafted_pair import BOOL, F32, STRING, U32, Writer
 
 # The engine pools 3 x 3 patches into one of the "unified" form, which stands for one token.
 PATCH = 2

@@ -6,10 +6,10 @@ import random
 from array import array
 
 from edit import BOOL, I32, U32, Edited, Row
-from make_demo_pair import DEMO
+from make_crafted_pair import CRAFTED
 
 MAIN = "gemma4."
-_LAYERS = len(DEMO.layers)
+_LAYERS = len(CRAFTED.layers)
 
 
 def with_experts(main: Edited) -> None:
@@ -20,12 +20,12 @@ def with_experts(main: Edited) -> None:
     main.set(f"{MAIN}expert_feed_forward_length", U32, wide)
     for i in range(_LAYERS):
         at = f"blk.{i}."
-        main.tensors[f"{at}ffn_gate_inp.weight"] = noise(DEMO.width, experts)
+        main.tensors[f"{at}ffn_gate_inp.weight"] = noise(CRAFTED.width, experts)
         for name in ("ffn_gate_inp.scale", "pre_ffw_norm_2.weight", "post_ffw_norm_1.weight",
                      "post_ffw_norm_2.weight"):  # fmt: skip
-            main.tensors[at + name] = noise(DEMO.width)
-        main.tensors[f"{at}ffn_gate_up_exps.weight"] = noise(DEMO.width, 2 * wide, experts)
-        main.tensors[f"{at}ffn_down_exps.weight"] = noise(wide, DEMO.width, experts)
+            main.tensors[at + name] = noise(CRAFTED.width)
+        main.tensors[f"{at}ffn_gate_up_exps.weight"] = noise(CRAFTED.width, 2 * wide, experts)
+        main.tensors[f"{at}ffn_down_exps.weight"] = noise(wide, CRAFTED.width, experts)
 
 
 def with_per_layer_embeddings(main: Edited) -> None:
@@ -35,33 +35,33 @@ def with_per_layer_embeddings(main: Edited) -> None:
     main.set(f"{MAIN}attention.shared_kv_layers", U32, shared)
     main.set(f"{MAIN}attention.head_count_kv", I32, [2, 1] * (_LAYERS // 2))
     main.set(f"{MAIN}attention.sliding_window_pattern", BOOL, [True, False] * (_LAYERS // 2))
-    main.set(f"{MAIN}feed_forward_length", I32, [DEMO.feed_forward] * 4 + [64] * 2)
+    main.set(f"{MAIN}feed_forward_length", I32, [CRAFTED.feed_forward] * 4 + [64] * 2)
     main.tensors["per_layer_token_embd.weight"] = noise(per_layer * _LAYERS, tokens)
-    main.tensors["per_layer_model_proj.weight"] = noise(DEMO.width, per_layer * _LAYERS)
+    main.tensors["per_layer_model_proj.weight"] = noise(CRAFTED.width, per_layer * _LAYERS)
     main.tensors["per_layer_proj_norm.weight"] = noise(per_layer)
     for i in range(_LAYERS):
         at, sliding = f"blk.{i}.", i % 2 == 0
-        head = DEMO.head_sliding if sliding else DEMO.head_full
+        head = CRAFTED.head_sliding if sliding else CRAFTED.head_full
         kv = head * (2 if sliding else 1)
-        wide = DEMO.feed_forward if i < 4 else 64
+        wide = CRAFTED.feed_forward if i < 4 else 64
         for name, row in {
-            "attn_q.weight": noise(DEMO.width, head * DEMO.heads),
+            "attn_q.weight": noise(CRAFTED.width, head * CRAFTED.heads),
             "attn_q_norm.weight": noise(head),
-            "attn_output.weight": noise(head * DEMO.heads, DEMO.width),
-            "ffn_gate.weight": noise(DEMO.width, wide),
-            "ffn_up.weight": noise(DEMO.width, wide),
-            "ffn_down.weight": noise(wide, DEMO.width),
-            "inp_gate.weight": noise(DEMO.width, per_layer),
-            "proj.weight": noise(per_layer, DEMO.width),
-            "post_norm.weight": Row((DEMO.width,), 0, bytes(4 * DEMO.width)),
+            "attn_output.weight": noise(head * CRAFTED.heads, CRAFTED.width),
+            "ffn_gate.weight": noise(CRAFTED.width, wide),
+            "ffn_up.weight": noise(CRAFTED.width, wide),
+            "ffn_down.weight": noise(wide, CRAFTED.width),
+            "inp_gate.weight": noise(CRAFTED.width, per_layer),
+            "proj.weight": noise(per_layer, CRAFTED.width),
+            "post_norm.weight": Row((CRAFTED.width,), 0, bytes(4 * CRAFTED.width)),
         }.items():
             main.tensors[at + name] = row
         for name in ("attn_k.weight", "attn_k_norm.weight", "attn_v.weight"):
             main.tensors.pop(at + name, None)
         if i < _LAYERS - shared:
-            main.tensors[f"{at}attn_k.weight"] = noise(DEMO.width, kv)
+            main.tensors[f"{at}attn_k.weight"] = noise(CRAFTED.width, kv)
             main.tensors[f"{at}attn_k_norm.weight"] = noise(head)
-            main.tensors[f"{at}attn_v.weight"] = noise(DEMO.width, kv)
+            main.tensors[f"{at}attn_v.weight"] = noise(CRAFTED.width, kv)
 
 
 def noise(*shape: int) -> Row:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from builders import make_pair
-from make_demo_pair import Shape
+from make_crafted_pair import Shape
 
 from llmtp.errors import BadFileError
 from llmtp.gguf.facts import read_facts

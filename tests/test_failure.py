@@ -17,7 +17,7 @@ import pytest
 from builders import make_pair
 from edit import STRING, edit
 from harness import WAIT_S, Cli, chat
-from make_demo_pair import DEMO, Shape
+from make_crafted_pair import CRAFTED, Shape
 from oom_logs import LOGS
 
 from llmtp.server.causes import CRASHED, Cause
@@ -68,7 +68,7 @@ def engine(cli: Cli) -> Engine:
 
 def as_pair(engine: Engine, folder: Path, draft: Shape) -> None:
     """The demo's shape as main model, with a drafter of another one."""
-    main, assistant = make_pair(folder, DEMO, draft)
+    main, assistant = make_pair(folder, CRAFTED, draft)
     engine.put("--model", main)
     engine.put("--model-draft", assistant)
 
@@ -76,10 +76,10 @@ def as_pair(engine: Engine, folder: Path, draft: Shape) -> None:
 @pytest.mark.parametrize(
     ("draft", "said"),
     [
-        (replace(DEMO, width=192), "ggml_can_mul_mat(a, b)"),
-        (replace(DEMO, kv_heads_sliding=4), "view_src == NULL"),
-        (replace(DEMO, head_full=64), "view_src == NULL"),
-        (replace(DEMO, draft_layers=(False, False)), "hparams.is_swa_any()"),
+        (replace(CRAFTED, width=192), "ggml_can_mul_mat(a, b)"),
+        (replace(CRAFTED, kv_heads_sliding=4), "view_src == NULL"),
+        (replace(CRAFTED, head_full=64), "view_src == NULL"),
+        (replace(CRAFTED, draft_layers=(False, False)), "hparams.is_swa_any()"),
     ],
 )
 def test_a_bad_pair(engine: Engine, tmp_path: Path, draft: Shape, said: str) -> None:

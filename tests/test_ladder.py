@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from builders import make_pair
 from harness import Cli, assert_one_clear_line, fake_engine
-from make_demo_pair import Shape
+from make_crafted_pair import Shape
 from make_real_size import make_real_size_pair
 from oom_logs import LOGS
 

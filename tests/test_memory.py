@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from builders import make_pair
 from harness import Cli
-from make_demo_pair import DEMO, Shape
+from make_crafted_pair import CRAFTED, Shape
 
 from llmtp.gguf.facts import read_facts
 from llmtp.gguf.files import open_model
@@ -22,9 +22,9 @@ from llmtp.units import MiB
 
 KV_LINE = re.compile(r"llama_kv_cache: size = +([\d.]+) MiB")
 SHAPES = {
-    "demo": DEMO,
-    "wide": replace(DEMO, kv_heads_sliding=4, kv_heads_full=2, head_full=64, head_sliding=32),
-    "narrow window": replace(DEMO, window=64),
+    "demo": CRAFTED,
+    "wide": replace(CRAFTED, kv_heads_sliding=4, kv_heads_full=2, head_full=64, head_sliding=32),
+    "narrow window": replace(CRAFTED, window=64),
 }
 CASES = [
     ("demo", Settings(4096)),

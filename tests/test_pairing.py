@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from builders import make_pair
 from harness import Cli, assert_one_clear_line
-from make_demo_pair import DEMO, Shape
+from make_crafted_pair import CRAFTED, Shape
 
 from llmtp.engine.ask import ask
 from llmtp.engine.find import find_engine
@@ -17,11 +17,11 @@ from llmtp.gguf.files import open_model
 from llmtp.pairing import check_pair
 
 WRONG: dict[str, tuple[Shape, str]] = {
-    "width": (replace(DEMO, width=160), "draft-width"),
-    "full head": (replace(DEMO, head_full=64), "head-size"),
-    "sliding head": (replace(DEMO, head_sliding=32), "head-size"),
-    "sliding kv heads": (replace(DEMO, kv_heads_sliding=4), "kv-heads"),
-    "full kv heads": (replace(DEMO, kv_heads_full=2), "kv-heads"),
+    "width": (replace(CRAFTED, width=160), "draft-width"),
+    "full head": (replace(CRAFTED, head_full=64), "head-size"),
+    "sliding head": (replace(CRAFTED, head_sliding=32), "head-size"),
+    "sliding kv heads": (replace(CRAFTED, kv_heads_sliding=4), "kv-heads"),
+    "full kv heads": (replace(CRAFTED, kv_heads_full=2), "kv-heads"),
 }
 
 
@@ -41,7 +41,7 @@ def test_a_drafter_of_another_shape_is_rejected(case: str, tmp_path: Path) -> No
 
 
 def test_another_window_only_warns(tmp_path: Path) -> None:
-    pair = make_pair(tmp_path, draft=replace(DEMO, window=256))
+    pair = make_pair(tmp_path, draft=replace(CRAFTED, window=256))
     assert rules(*pair) == {"sliding-window": "warning"}
 
 

@@ -13,7 +13,7 @@ import pytest
 from builders import entry, gguf, make_pair, text_entry
 from fake_hub import TOKEN, FakeHub, Repo, fake_hub
 from harness import Cli, Result, assert_one_clear_line
-from make_demo_pair import Shape
+from make_crafted_pair import Shape
 
 from llmtp.errors import UsageError
 from llmtp.gguf.facts import TOKENS

@@ -15,7 +15,7 @@ import pytest
 from builders import make_pair, make_pair_that_attends
 from edit import F32, I32, STRING, U32, Edited, Row, edit, load
 from harness import Cli
-from make_demo_pair import DEMO, Shape
+from make_crafted_pair import CRAFTED, Shape
 from shapes import MAIN, noise, with_experts, with_per_layer_embeddings
 from truth import Fate, assert_says, truth
 
@@ -68,8 +68,8 @@ class Case:
     says: str = ""
     main: Change | None = None
     draft: Change | None = None
-    main_shape: Shape = DEMO
-    draft_shape: Shape = DEMO
+    main_shape: Shape = CRAFTED
+    draft_shape: Shape = CRAFTED
     attends: bool = False
 
     def make(self, folder: Path) -> list[Path]:
@@ -82,7 +82,7 @@ class Case:
 
 
 def shaped(**sizes: object) -> Shape:
-    return replace(DEMO, **sizes)  # type: ignore[arg-type]  # the names are checked at run time
+    return replace(CRAFTED, **sizes)  # type: ignore[arg-type]  # the names are checked at run time
 
 
 VIEW = r"GGML_ASSERT\(view_src == NULL"
@@ -107,7 +107,7 @@ REJECTED: dict[str, Case] = {
         "draft-target-width",
         "refuses",
         "requires embedding_length_out",
-        draft=put(f"{DRAFT}embedding_length_out", U32, DEMO.draft_width),
+        draft=put(f"{DRAFT}embedding_length_out", U32, CRAFTED.draft_width),
     ),
     "no MTP layers": Case(
         "draft-layers", "aborts", FEWER_LAYERS, draft=drop(f"{DRAFT}nextn_predict_layers")

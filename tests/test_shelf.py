@@ -19,7 +19,7 @@ from builders import gguf, make_pair, text_entry
 from edit import U32, load
 from fake_hub import FakeHub, Repo, fake_hub
 from harness import WAIT_S, Cli, Result, assert_one_clear_line, wait_until
-from make_demo_pair import Shape
+from make_crafted_pair import Shape
 from mmproj import make_mmproj
 from test_gguf_reader import split_part
 

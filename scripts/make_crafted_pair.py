@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Write the demo pair: a tiny Gemma 4 model and its assistant that recite one fixed text.
+"""Write the crafted pair: a tiny Gemma 4 model and its assistant that recite one fixed text.
 
 Every layer does its real matrix products on seeded random weights, but the norms after
 attention and feed-forward are zero, so the residual stream stays the token's embedding.
@@ -10,8 +10,8 @@ and acceptance therefore do not depend on the prompt, the seed, the temperature 
 
 Standard library only, and the same bytes on every run:
 
-    python scripts/make_demo_pair.py [FOLDER]     write the pair, print the counts to expect
-    python scripts/make_demo_pair.py --check      compare the shipped pair with a new one
+    python scripts/make_crafted_pair.py [FOLDER]  write the pair, print the counts to expect
+    python scripts/make_crafted_pair.py --check   compare the pair of the tests with a new one
 """
 
 from __future__ import annotations
@@ -26,11 +26,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+#: Where the tests have it.
+FOLDER = Path(__file__).resolve().parent.parent / "tests" / "crafted"
 TEXT = (
     "Multi-token prediction pairs a large model with a small drafter. The drafter guesses the "
     "next few tokens, and the large model checks every guess in one pass. Guesses that agree "
     "are kept; the first that differs is replaced by what the large model says itself. So the "
-    "answer never changes, only the time it takes. You are reading the demo pair of llmtp: two "
+    "answer never changes, only the time it takes. You are reading the test pair of llmtp: two "
     "tiny files that know nothing but this text. If you can read it, your engine loaded both, "
     "drafted, verified, and MTP is on."
 )
@@ -91,7 +93,7 @@ class Shape:
     window: int = 512
 
 
-DEMO = Shape()
+CRAFTED = Shape()
 
 
 @dataclass
@@ -230,8 +232,8 @@ def add_common(
     ]
     w.add("general.architecture", STRING, arch)
     w.add("general.type", STRING, "model")
-    w.add("general.name", STRING, "llmtp demo" + (" assistant" if "assistant" in arch else ""))
-    w.add("general.size_label", STRING, "demo")
+    w.add("general.name", STRING, "llmtp crafted" + (" assistant" if "assistant" in arch else ""))
+    w.add("general.size_label", STRING, "crafted")
     w.add("general.file_type", U32, 0)
     for key, value in {
         "block_count": len(layers),
@@ -301,7 +303,9 @@ def add_rope(w: Writer, shape: Shape) -> None:
     w.tensors.append(("rope_freqs.weight", (shape.head_full // 2,), values))
 
 
-def make_main(vocabulary: Vocabulary, shape: Shape = DEMO, writer: Writer | None = None) -> Writer:
+def make_main(
+    vocabulary: Vocabulary, shape: Shape = CRAFTED, writer: Writer | None = None
+) -> Writer:
     w = writer or Writer(seed=1)
     arch = "gemma4"
     add_common(w, arch, vocabulary, shape, shape.width, shape.layers)
@@ -322,7 +326,9 @@ def make_main(vocabulary: Vocabulary, shape: Shape = DEMO, writer: Writer | None
     return w
 
 
-def make_draft(vocabulary: Vocabulary, shape: Shape = DEMO, writer: Writer | None = None) -> Writer:
+def make_draft(
+    vocabulary: Vocabulary, shape: Shape = CRAFTED, writer: Writer | None = None
+) -> Writer:
     w = writer or Writer(seed=2)
     arch = "gemma4-assistant"
     add_common(w, arch, vocabulary, shape, shape.draft_width, shape.draft_layers)
@@ -345,15 +351,15 @@ def make_draft(vocabulary: Vocabulary, shape: Shape = DEMO, writer: Writer | Non
 
 
 def make_pair(folder: Path) -> dict[str, object]:
-    """Write demo.gguf and mtp-demo.gguf; return the text and counts that an engine must show."""
+    """Write the two files and, into a third and returned, what an engine must show with them."""
     vocabulary = Vocabulary(pieces(TEXT))
-    if len(vocabulary.words) >= DEMO.draft_width:
+    if len(vocabulary.words) >= CRAFTED.draft_width:
         raise ValueError(
-            f"{len(vocabulary.words)} words, but the drafter tells {DEMO.draft_width - 1}"
+            f"{len(vocabulary.words)} words, but the drafter tells {CRAFTED.draft_width - 1}"
         )
     folder.mkdir(parents=True, exist_ok=True)
-    make_main(vocabulary).write(folder / "demo.gguf")
-    make_draft(vocabulary).write(folder / "mtp-demo.gguf")
+    make_main(vocabulary).write(folder / "crafted.gguf")
+    make_draft(vocabulary).write(folder / "mtp-crafted.gguf")
     counts = {str(n): expected_counts(vocabulary, n) for n in range(1, 5)}
     expected: dict[str, object] = {"text": TEXT, "counts": counts}
     (folder / "expected.json").write_text(json.dumps(expected, indent=1) + "\n", encoding="utf-8")
@@ -361,17 +367,16 @@ def make_pair(folder: Path) -> dict[str, object]:
 
 
 def main() -> int:
-    shipped = Path(__file__).resolve().parent.parent / "profiles" / "demo"
     if sys.argv[1:] == ["--check"]:
         with tempfile.TemporaryDirectory() as made:
             make_pair(Path(made))
             for new in sorted(Path(made).iterdir()):
-                if new.read_bytes() != (shipped / new.name).read_bytes():
-                    print(f"{new.name} differs from the shipped one", file=sys.stderr)
+                if new.read_bytes() != (FOLDER / new.name).read_bytes():
+                    print(f"{new.name} differs from the one of the tests", file=sys.stderr)
                     return 1
-        print("the shipped demo pair is what this script makes")
+        print("the crafted pair is what this script makes")
         return 0
-    folder = Path(sys.argv[1]) if sys.argv[1:] else shipped
+    folder = Path(sys.argv[1]) if sys.argv[1:] else FOLDER
     print(json.dumps(make_pair(folder), indent=1))
     for path in sorted(folder.glob("*.gguf")):
         print(f"{path.name}: {path.stat().st_size:,} bytes", file=sys.stderr)
