@@ -366,6 +366,14 @@ def make_pair(folder: Path) -> dict[str, object]:
     return expected
 
 
+def write_profile(folder: Path) -> None:
+    """A profile `crafted` in that folder: the pair of the tests, with MTP pinned on."""
+    main, draft = (json.dumps(str(FOLDER / name)) for name in ("crafted.gguf", "mtp-crafted.gguf"))
+    folder.mkdir(parents=True)
+    text = f"main: {main}\ndraft: {draft}\nn_max: 3\n"
+    (folder / "crafted.yaml").write_text(text, encoding="utf-8")
+
+
 def main() -> int:
     if sys.argv[1:] == ["--check"]:
         with tempfile.TemporaryDirectory() as made:

@@ -132,19 +132,19 @@ def make_pair_that_never_hits(folder: Path) -> Path:
 
 #: What a registry keeps of a server that runs.
 ENTRY = Entry(
-    id="demo-2",
+    id="crafted-2",
     llmtp=ProcessId(7, "boot 1"),
     server=ProcessId(8, "boot 2"),
     state=State.READY,
-    model="demo",
+    model="crafted",
     url="http://[::1]:8080",
     started_at=1.5,
     restarts=1,
     mtp=True,
     n_max=3,
     detached=True,
-    log=Path("/state/demo.log"),
-    api_key_file=Path("/state/demo.key"),
+    log=Path("/state/crafted.log"),
+    api_key_file=Path("/state/crafted.key"),
     key_is_made=True,
     wanted="0123",
     plan={"ctx_size": 8192},

@@ -13,9 +13,9 @@ from pathlib import Path
 import psutil
 import pytest
 from harness import MARK, Cli
+from make_crafted_pair import FOLDER, write_profile
 from make_real_size import make_real_size_pair
 
-ROOT = Path(__file__).resolve().parent.parent
 _SCRUBBED = (
     "LLAMA_",
     "HF_",
@@ -93,7 +93,9 @@ def cli(tmp_path: Path, shared_cache: Path) -> Iterator[Cli]:
         "PYTHONWARNINGS": "error",
         MARK: mark,
     }
-    yield Cli(Path(sysconfig.get_path("scripts")) / "llmtp", env, tmp_path)
+    cli = Cli(Path(sysconfig.get_path("scripts")) / "llmtp", env, tmp_path)
+    write_profile(cli.profiles)
+    yield cli
     left = [p for p in psutil.process_iter() if _has_mark(p, mark)]
     for process in left:
         process.kill()
@@ -101,8 +103,9 @@ def cli(tmp_path: Path, shared_cache: Path) -> Iterator[Cli]:
 
 
 @pytest.fixture(scope="session")
-def demo() -> Path:
-    return ROOT / "profiles" / "demo"
+def crafted() -> Path:
+    """The folder of the pair whose text and counts are known."""
+    return FOLDER
 
 
 @pytest.fixture(scope="session")

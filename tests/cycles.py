@@ -1,4 +1,4 @@
-"""Starts and stops the demo server so often, in one process, and prints what the process holds."""
+"""Serves the crafted pair so often, in one process, and prints what the process holds."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from llmtp.supervisor import Supervisor
 if __name__ == "__main__":
     signals.install()
     me = psutil.Process()
-    asked = files_asked("demo", "auto", "auto", "off", False)
+    asked = files_asked("crafted", "auto", "auto", "off", False)
     for _ in range(int(sys.argv[1])):
         where = serving("127.0.0.1", None, None, False, None)
         prepared = prepare(asked, Wishes(), where, watch=Watch(progress=lambda _: None))

@@ -21,9 +21,9 @@ from pathlib import Path
 from fake_hub import FakeHub, Repo, etag, fake_hub
 from harness import WAIT_S, Cli, Result, Running
 
-REPO = "llmtp/demo-GGUF"
+REPO = "a/crafted-GGUF"
 MODEL = f"hf:{REPO}:F32"
-MAIN, DRAFT = "demo-it-F32.gguf", "MTP/demo-it-F32-MTP.gguf"
+MAIN, DRAFT = "crafted-it-F32.gguf", "MTP/crafted-it-F32-MTP.gguf"
 _PIECE = 1 << 24
 
 
@@ -37,15 +37,15 @@ class Pair:
         return self.main.stat().st_size + self.draft.stat().st_size
 
 
-def grown_pair(demo: Path, folder: Path, main_bytes: int, draft_bytes: int) -> Pair:
-    """The demo pair with so many random bytes behind the tensors, where nobody reads them."""
+def grown_pair(crafted: Path, folder: Path, main_bytes: int, draft_bytes: int) -> Pair:
+    """The crafted pair with so many random bytes behind the tensors, where nobody reads them."""
     dice = random.Random(main_bytes)
-    for name, extra in (("demo.gguf", main_bytes), ("mtp-demo.gguf", draft_bytes)):
+    for name, extra in (("crafted.gguf", main_bytes), ("mtp-crafted.gguf", draft_bytes)):
         with (folder / name).open("wb") as file:
-            file.write((demo / name).read_bytes())
+            file.write((crafted / name).read_bytes())
             for start in range(0, extra, _PIECE):
                 file.write(dice.randbytes(min(_PIECE, extra - start)))
-    return Pair(folder / "demo.gguf", folder / "mtp-demo.gguf")
+    return Pair(folder / "crafted.gguf", folder / "mtp-crafted.gguf")
 
 
 def sha256(path: Path) -> str:

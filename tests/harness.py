@@ -104,6 +104,11 @@ class Cli:
     def home(self) -> Path:
         return Path(self.env["HOME"])
 
+    @property
+    def profiles(self) -> Path:
+        """Where the user's own profiles are."""
+        return self.home / ".config" / "llmtp" / "profiles"
+
     def __call__(
         self, *args: str | Path, stdin: str = "", env: dict[str, str] | None = None
     ) -> Result:

@@ -1,4 +1,4 @@
-"""A tiny vision projector for the demo pair, real enough for the engine to encode images."""
+"""A tiny vision projector for the crafted pair, real enough for the engine to encode images."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def make_mmproj(path: Path, width: int) -> Path:
     w = Writer(seed=3)
     w.add("general.architecture", STRING, "clip")
     w.add("general.type", STRING, "mmproj")
-    w.add("general.name", STRING, "llmtp demo projector")
+    w.add("general.name", STRING, "llmtp crafted projector")
     w.add("general.file_type", U32, 0)
     w.add("clip.has_vision_encoder", BOOL, True)
     w.add("clip.vision.projector_type", STRING, "gemma4uv")

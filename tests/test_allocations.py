@@ -65,7 +65,7 @@ def test_what_is_not_told_stays_unknown() -> None:
 
 
 def test_run_tells_it_of_the_real_engine(cli: Cli) -> None:
-    with cli.start("run", "demo", "--json") as running:
+    with cli.start("run", "crafted", "--json") as running:
         event = running.wait_event("memory")
         assert running.interrupt() == 130
     parts = {one["part"]: one for one in event["parts"]}
@@ -78,7 +78,7 @@ def test_run_tells_it_of_the_real_engine(cli: Cli) -> None:
 
 
 def test_only_verbose_shows_it_to_a_person(cli: Cli) -> None:
-    quiet, verbose = (cli("run", "demo", "--ask", "x", *more) for more in ((), ("-v",)))
+    quiet, verbose = (cli("run", "crafted", "--ask", "x", *more) for more in ((), ("-v",)))
     assert "planned" not in quiet.stderr
     lines = verbose.stderr.splitlines()
     start = next(i for i, line in enumerate(lines) if "planned" in line)
@@ -91,7 +91,7 @@ def test_only_verbose_shows_it_to_a_person(cli: Cli) -> None:
 def test_what_a_start_taught_is_used_by_the_next_plan(cli: Cli, tmp_path: Path) -> None:
     """As `run` writes it after a start on a card of NVML, which cannot be had here."""
     env = {"XDG_CACHE_HOME": str(tmp_path / "cache"), "FAKE_ENGINE": "gpu"}
-    args = ("plan", "demo", "--engine", fake_engine(tmp_path))
+    args = ("plan", "crafted", "--engine", fake_engine(tmp_path))
     (before,) = cli(*args, "--json", env=env).json["data"]["devices"]
     name = "cuda: NVIDIA Imaginary 4090"
     taught = GOOD | {"overhead_bytes": before["overhead_bytes"] - 100 * MiB,
@@ -124,7 +124,7 @@ def test_a_record_that_cannot_be_used_is_none(cli: Cli, tmp_path: Path, record: 
     file = tmp_path / "cache" / "llmtp" / "devices.json"
     file.parent.mkdir(parents=True)
     file.write_text(record)
-    result = cli("plan", "demo", "--engine", fake_engine(tmp_path), "--json", env=env)
+    result = cli("plan", "crafted", "--engine", fake_engine(tmp_path), "--json", env=env)
     assert result.code == 0, result.stdout
     assert "H100" in result.json["data"]["sources"]["overhead"]
 
@@ -133,7 +133,7 @@ def test_a_share_that_another_program_made_small_is_not_believed_whole(
     cli: Cli, tmp_path: Path
 ) -> None:
     env = {"XDG_CACHE_HOME": str(tmp_path / "cache"), "FAKE_ENGINE": "gpu"}
-    args = ("plan", "demo", "--engine", fake_engine(tmp_path), "--json")
+    args = ("plan", "crafted", "--engine", fake_engine(tmp_path), "--json")
     (before,) = cli(*args, env=env).json["data"]["devices"]
     file = tmp_path / "cache" / "llmtp" / "devices.json"
     record = {"drafter": GOOD | {"overhead_bytes": 1 * MiB}}
@@ -154,22 +154,22 @@ def test_a_start_teaches_the_next_plan_on_that_card(
     """By what the driver says of the process, or in a container by what became less."""
     named = 6390.19 + 608 + 129.52 + 226.9 + 72.5
     env = card | {"TAKEN_MIB": str(round(named) + 700), "HIDES_PROCESSES": hides}
-    (before,) = cli("plan", "demo", "--json", env=env).json["data"]["devices"]
+    (before,) = cli("plan", "crafted", "--json", env=env).json["data"]["devices"]
     assert before["source"] == "NVML"
-    answered = cli("run", "demo", "--ask", "x", "-v", env=env)
+    answered = cli("run", "crafted", "--ask", "x", "-v", env=env)
     assert answered.code == 0, answered.stderr
     (line,) = (line for line in answered.stderr.splitlines() if line.startswith("overhead"))
     assert line.split()[1:] == [f"{before['overhead_bytes'] / MiB:.1f}", "699.9"]
-    data = cli("plan", "demo", "--json", env=env).json["data"]
+    data = cli("plan", "crafted", "--json", env=env).json["data"]
     assert data["devices"][0]["overhead_bytes"] == pytest.approx(700 * MiB, abs=MiB)
     assert data["sources"]["overhead"].startswith("measured here on 20")
-    off = cli("plan", "demo", "--draft", "off", "--json", env=env).json["data"]
+    off = cli("plan", "crafted", "--draft", "off", "--json", env=env).json["data"]
     assert off["devices"][0]["overhead_bytes"] == 618 * MiB
 
 
 def test_what_cannot_be_true_is_not_learned(cli: Cli, card: dict[str, str]) -> None:
     for taken in (100, 20_000):  # less than the engine itself names, and far more
         env = card | {"TAKEN_MIB": str(taken)}
-        assert cli("run", "demo", "--ask", "x", env=env).code == 0
-        data = cli("plan", "demo", "--json", env=env).json["data"]
+        assert cli("run", "crafted", "--ask", "x", env=env).code == 0
+        data = cli("plan", "crafted", "--json", env=env).json["data"]
         assert "H100" in data["sources"]["overhead"]

@@ -20,16 +20,20 @@ def assert_refused(cli: Cli, code: int, words: str, *args: str | Path) -> None:
     assert (last["event"], last["exit_code"]) == ("exit", code)
 
 
-def test_swapped(cli: Cli, demo: Path) -> None:
-    assert_refused(cli, 3, "swapped", demo / "mtp-demo.gguf", "--draft", demo / "demo.gguf")
+def test_swapped(cli: Cli, crafted: Path) -> None:
+    assert_refused(
+        cli, 3, "swapped", crafted / "mtp-crafted.gguf", "--draft", crafted / "crafted.gguf"
+    )
 
 
-def test_a_drafter_alone(cli: Cli, demo: Path) -> None:
-    assert_refused(cli, 3, "is an MTP drafter", demo / "mtp-demo.gguf")
+def test_a_drafter_alone(cli: Cli, crafted: Path) -> None:
+    assert_refused(cli, 3, "is an MTP drafter", crafted / "mtp-crafted.gguf")
 
 
-def test_a_main_model_as_drafter(cli: Cli, demo: Path) -> None:
-    assert_refused(cli, 3, "is a main model", demo / "demo.gguf", "--draft", demo / "demo.gguf")
+def test_a_main_model_as_drafter(cli: Cli, crafted: Path) -> None:
+    assert_refused(
+        cli, 3, "is a main model", crafted / "crafted.gguf", "--draft", crafted / "crafted.gguf"
+    )
 
 
 def test_another_architecture(cli: Cli, tmp_path: Path) -> None:
@@ -45,17 +49,17 @@ def test_a_safetensors_folder(cli: Cli, tmp_path: Path) -> None:
     assert_refused(cli, 3, "safetensors", tmp_path / "model")
 
 
-def test_a_missing_file(cli: Cli, demo: Path) -> None:
-    assert_refused(cli, 8, "did you mean 'demo.gguf'", demo / "dem.gguf")
+def test_a_missing_file(cli: Cli, crafted: Path) -> None:
+    assert_refused(cli, 8, "did you mean 'crafted.gguf'", crafted / "craftd.gguf")
 
 
-def test_a_missing_drafter(cli: Cli, demo: Path) -> None:
-    assert_refused(cli, 8, "there is no file", "demo", "--draft", demo / "none.gguf")
+def test_a_missing_drafter(cli: Cli, crafted: Path) -> None:
+    assert_refused(cli, 8, "there is no file", "crafted", "--draft", crafted / "none.gguf")
 
 
-def test_no_drafter_anywhere(cli: Cli, demo: Path, tmp_path: Path) -> None:
+def test_no_drafter_anywhere(cli: Cli, crafted: Path, tmp_path: Path) -> None:
     alone = tmp_path / "alone.gguf"
-    alone.write_bytes((demo / "demo.gguf").read_bytes())
+    alone.write_bytes((crafted / "crafted.gguf").read_bytes())
     assert_refused(cli, 8, "--draft off", alone)
     assert cli("run", alone, "--draft", "off", "--ask", "x").code == 0
 
@@ -65,8 +69,8 @@ def test_an_empty_file(cli: Cli, tmp_path: Path) -> None:
     assert_refused(cli, 5, "is empty", tmp_path / "m.gguf")
 
 
-def test_a_truncated_file(cli: Cli, demo: Path, tmp_path: Path) -> None:
-    whole = (demo / "demo.gguf").read_bytes()
+def test_a_truncated_file(cli: Cli, crafted: Path, tmp_path: Path) -> None:
+    whole = (crafted / "crafted.gguf").read_bytes()
     for share in (3, 2):
         (tmp_path / "m.gguf").write_bytes(whole[: len(whole) // share])
         assert_refused(cli, 5, "bytes are missing", tmp_path / "m.gguf")
@@ -98,46 +102,43 @@ def test_an_unknown_profile_offers_near_names(cli: Cli) -> None:
     ],
 )
 def test_an_invalid_profile_names_file_line_and_field(cli: Cli, content: str, words: str) -> None:
-    folder = cli.home / ".config" / "llmtp" / "profiles"
-    folder.mkdir(parents=True)
-    (folder / "bad.yaml").write_text(content, encoding="utf-8")
+    (cli.profiles / "bad.yaml").write_text(content, encoding="utf-8")
     assert_refused(cli, 2, words, "bad")
 
 
 def test_an_invalid_config_names_file_line_and_field(cli: Cli) -> None:
     cli.env.pop("LLMTP_ENGINE", None)
-    folder = cli.home / ".config" / "llmtp"
-    folder.mkdir(parents=True)
-    (folder / "config.yaml").write_text("# mine\nengin: x\n", encoding="utf-8")
-    assert_refused(cli, 2, "config.yaml:2: engin: unknown field; did you mean 'engine'", "demo")
+    file = cli.profiles.with_name("config.yaml")
+    file.write_text("# mine\nengin: x\n", encoding="utf-8")
+    assert_refused(cli, 2, "config.yaml:2: engin: unknown field; did you mean 'engine'", "crafted")
 
 
 def test_a_taken_port(cli: Cli) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
-        assert_refused(cli, 2, "is taken", "demo", "--port", str(taken.getsockname()[1]))
+        assert_refused(cli, 2, "is taken", "crafted", "--port", str(taken.getsockname()[1]))
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.7"])
 def test_an_open_host_needs_a_key(cli: Cli, host: str) -> None:
-    assert_refused(cli, 2, "there is no key", "demo", "--host", host)
+    assert_refused(cli, 2, "there is no key", "crafted", "--host", host)
 
 
 def test_a_key_file_that_is_none(cli: Cli, tmp_path: Path) -> None:
-    assert_refused(cli, 2, "is not a file", "demo", "--api-key-file", tmp_path / "none")
+    assert_refused(cli, 2, "is not a file", "crafted", "--api-key-file", tmp_path / "none")
     for content in ("# only a comment\n", "abc\r\n", " abc\n", "k\u00e9y\n"):
         (tmp_path / "key").write_text(content, newline="")
-        assert_refused(cli, 2, "has no key", "demo", "--api-key-file", tmp_path / "key")
+        assert_refused(cli, 2, "has no key", "crafted", "--api-key-file", tmp_path / "key")
 
 
 @pytest.mark.parametrize("engine", ["/nowhere/llama-server", "/etc/passwd", "no-such-program"])
 def test_an_engine_that_is_no_program(cli: Cli, engine: str) -> None:
-    assert_refused(cli, 9, "is not an executable program", "demo", "--engine", engine)
+    assert_refused(cli, 9, "is not an executable program", "crafted", "--engine", engine)
 
 
 def test_an_engine_that_is_another_program(cli: Cli) -> None:
-    assert_refused(cli, 9, "is not a llama-server", "demo", "--engine", "/bin/ls")
+    assert_refused(cli, 9, "is not a llama-server", "crafted", "--engine", "/bin/ls")
 
 
 def test_a_model_that_is_larger_than_memory(cli: Cli, tmp_path: Path) -> None:
@@ -147,7 +148,7 @@ def test_a_model_that_is_larger_than_memory(cli: Cli, tmp_path: Path) -> None:
 
 
 def test_a_margin_that_nothing_can_keep(cli: Cli) -> None:
-    assert_refused(cli, 4, "are missing", "demo", "--margin", "900TiB")
+    assert_refused(cli, 4, "are missing", "crafted", "--margin", "900TiB")
 
 
 @pytest.mark.parametrize(
@@ -166,24 +167,24 @@ def test_a_margin_that_nothing_can_keep(cli: Cli) -> None:
     ],
 )
 def test_impossible_values(cli: Cli, option: str, value: str) -> None:
-    result = cli("run", "demo", "--ask", "x", option, value, "--json")
+    result = cli("run", "crafted", "--ask", "x", option, value, "--json")
     assert (result.code, result.json["exit_code"]) == (2, 2)
     assert result.stderr == ""
 
 
 def test_questions_that_are_none(cli: Cli) -> None:
-    assert_one_clear_line(cli("run", "demo", "--ask", " "), 2, "nothing to ask")
-    assert_one_clear_line(cli("run", "demo", "--ask", "-", stdin=""), 2, "nothing to ask")
+    assert_one_clear_line(cli("run", "crafted", "--ask", " "), 2, "nothing to ask")
+    assert_one_clear_line(cli("run", "crafted", "--ask", "-", stdin=""), 2, "nothing to ask")
 
 
 def test_a_prompt_that_does_not_fit(cli: Cli) -> None:
-    result = cli("run", "demo", "--ask", "-", "--ctx", "256", stdin="many words " * 500)
+    result = cli("run", "crafted", "--ask", "-", "--ctx", "256", stdin="many words " * 500)
     assert_one_clear_line(result, 2, "refuses the prompt")
 
 
 def test_words_that_nobody_asked_for(cli: Cli) -> None:
-    assert_one_clear_line(cli("run", "demo", "surplus"), 2, "unexpected argument 'surplus'")
-    both = cli("run", "demo", "surplus", "--", "-t", "1")
+    assert_one_clear_line(cli("run", "crafted", "surplus"), 2, "unexpected argument 'surplus'")
+    both = cli("run", "crafted", "surplus", "--", "-t", "1")
     assert_one_clear_line(both, 2, "unexpected argument 'surplus'")
 
 

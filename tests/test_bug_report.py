@@ -51,11 +51,11 @@ def entry_of(events: list[dict[str, Any]], **changes: Any) -> Entry:
     by_name = {one["event"]: one for one in events}
     ready, ended = by_name["ready"], by_name["exit"]
     entry = Entry(
-        id="demo",
+        id="crafted",
         llmtp=ProcessId(1 << 22, "long ago"),
         server=None,
         state=State.STOPPED,
-        model="demo",
+        model="crafted",
         url=ready["url"],
         started_at=by_name["planned"]["at"],
         restarts=0,
@@ -65,7 +65,7 @@ def entry_of(events: list[dict[str, Any]], **changes: Any) -> Entry:
         log=Path(by_name["starting"]["log"]),
         api_key_file=None,
         key_is_made=False,
-        wanted="demo",
+        wanted="crafted",
         plan=by_name["planned"],
         exit_code=ended["exit_code"],
         ended_at=ended["at"],
@@ -74,7 +74,7 @@ def entry_of(events: list[dict[str, Any]], **changes: Any) -> Entry:
     return replace(entry, **changes)
 
 
-def run_demo(cli: Cli, *args: str | Path) -> Entry:
+def run_once(cli: Cli, *args: str | Path) -> Entry:
     """Run it until it serves, and is told to end."""
     with cli.start("run", "--json", *args) as running:
         running.wait_event("sample")
@@ -95,9 +95,9 @@ def known(cli: Cli, entry: Entry) -> Entry:
     return entry
 
 
-def made_up(folder: Path, demo: Path, **plan: Any) -> Entry:
+def made_up(folder: Path, crafted: Path, **plan: Any) -> Entry:
     """An entry of a server that never ran."""
-    files = {"main": str(demo / "demo.gguf"), "draft": str(demo / "mtp-demo.gguf")}
+    files = {"main": str(crafted / "crafted.gguf"), "draft": str(crafted / "mtp-crafted.gguf")}
     events = [
         {"event": "planned", "at": 1.7e9, "argv": ["/nowhere/llama-server"], **files, **plan},
         {"event": "starting", "log": str(folder / "server.log")},
@@ -120,24 +120,24 @@ def block(text: str, title: str) -> str:
     return found[2]
 
 
-def test_a_report_of_the_demo(cli: Cli, demo: Path) -> None:
-    entry = run_demo(cli, "demo")
+def test_a_report_of_a_run(cli: Cli, crafted: Path) -> None:
+    entry = run_once(cli, "crafted")
     env = {"HF_TOKEN": TOKEN, "GGML_VK_VISIBLE_DEVICES": "0", "LLAMA_CREDENTIAL": "abc"}
     result = cli("bug-report", env=env)
     assert result.code == 0, result.stderr
     path = Path(result.stdout.removesuffix("\n"))
     assert path.parent == cli.folder
-    assert re.fullmatch(r"llmtp-bug-report-demo-\d{8}-\d{6}\.md", path.name)
+    assert re.fullmatch(r"llmtp-bug-report-crafted-\d{8}-\d{6}\.md", path.name)
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert "read it before you send it" in result.stderr
     assert "lines of the log" in result.stderr
 
     text = path.read_text(encoding="utf-8")
-    assert text.startswith("# llmtp bug report: demo stopped\n")
+    assert text.startswith("# llmtp bug report: crafted stopped\n")
     assert len(text) < MOST_CHARACTERS
     for private in (str(cli.home), TOKEN):
         assert private not in text
-    assert str(demo) not in text.replace(block(text, "Command"), "")
+    assert str(crafted) not in text.replace(block(text, "Command"), "")
     assert "exit code 130" in block(text, "What happened")
     assert re.search(r"^version: \d+ \(\w+\)$", block(text, "Build of llama.cpp"), re.MULTILINE)
     command = block(text, "Command")
@@ -147,7 +147,7 @@ def test_a_report_of_the_demo(cli: Cli, demo: Path) -> None:
     for words in (platform.release(), "CPU flags ", "RAM ", "cgroup ", "locked memory"):
         assert words in system, words
     main, draft = block(text, "Main model"), block(text, "Drafter")
-    assert f"bytes       {(demo / 'demo.gguf').stat().st_size}\n" in main
+    assert f"bytes       {(crafted / 'crafted.gguf').stat().st_size}\n" in main
     assert "  gemma4.attention.head_count_kv = [2, 2, 2, 2, 2, 1]\n" in main
     assert "  tensors     87 F32 (1.8 MiB)\n" in main
     assert "  gemma4-assistant.nextn_predict_layers = 4\n" in draft
@@ -155,7 +155,7 @@ def test_a_report_of_the_demo(cli: Cli, demo: Path) -> None:
     assert re.findall(vocabulary, main) == re.findall(vocabulary, draft) != []
     assert re.search(r"chat_template = \d+ characters, sha256 \w{16}\n", main)
     assert "message['role']" not in text
-    assert "why           n-max 3 from the profile demo\n" in block(text, "Plan")
+    assert "why           n-max 3 from the profile crafted\n" in block(text, "Plan")
     variables = block(text, "Variables")
     assert "HF_TOKEN=REDACTED\nLLAMA_CREDENTIAL=REDACTED\n" in variables
     assert "GGML_VK_VISIBLE_DEVICES=0\n" in variables
@@ -173,8 +173,8 @@ def test_a_report_of_the_demo(cli: Cli, demo: Path) -> None:
 
 
 def test_json_says_what_is_in_it(cli: Cli) -> None:
-    run_demo(cli, "demo")
-    body = cli("bug-report", "demo", "--json", "--out", "r.md").json
+    run_once(cli, "crafted")
+    body = cli("bug-report", "crafted", "--json", "--out", "r.md").json
     data = body["data"]
     assert (body["command"], body["exit_code"], body["findings"]) == ("bug-report", 0, [])
     assert set(data) == {"path", "bytes", "redactions", "sections", "lines_left_out", "text"}
@@ -184,7 +184,7 @@ def test_json_says_what_is_in_it(cli: Cli) -> None:
     assert data["lines_left_out"] > 0
 
     printed = cli("bug-report", "--out", "-")
-    assert printed.stdout.startswith("# llmtp bug report: demo stopped\n")
+    assert printed.stdout.startswith("# llmtp bug report: crafted stopped\n")
     asked = cli("bug-report", "--out", "-", "--json").json["data"]
     assert asked["path"] is None
     assert block(asked["text"], "Plan") == block(printed.stdout, "Plan")
@@ -210,17 +210,17 @@ def test_an_id_that_is_unknown(cli: Cli) -> None:
     assert list(cli.folder.glob("*.md")) == []
 
 
-def test_the_command_of_a_report_starts_the_server(cli: Cli, demo: Path) -> None:
+def test_the_command_of_a_report_starts_the_server(cli: Cli, crafted: Path) -> None:
     """From another folder, with a plain shell, and paths that need quotes behind the `~`."""
     folder = cli.home / "my models $HOME"
     folder.mkdir()
-    for name in ("demo.gguf", "mtp-demo.gguf"):
-        shutil.copy(demo / name, folder / name)
-    models: list[str | Path] = [folder / "demo.gguf", "--draft", folder / "mtp-demo.gguf"]
-    entry = run_demo(cli, *models)
+    for name in ("crafted.gguf", "mtp-crafted.gguf"):
+        shutil.copy(crafted / name, folder / name)
+    models: list[str | Path] = [folder / "crafted.gguf", "--draft", folder / "mtp-crafted.gguf"]
+    entry = run_once(cli, *models)
     text = cli("bug-report", "--out", "-").stdout
     command = block(text, "Command")
-    assert "--model ~/'my models $HOME/demo.gguf' \\\n" in command
+    assert "--model ~/'my models $HOME/crafted.gguf' \\\n" in command
     assert str(cli.home) not in text
     process = subprocess.Popen(
         ["sh", "-c", command], env=cli.env, cwd="/", start_new_session=True,
@@ -249,7 +249,7 @@ def test_no_report_quotes_a_request(cli: Cli, verbose: list[str | Path]) -> None
     grammar = "#1 PROMPTWORD\nPROMPTWORD ::= (\n"
     if verbose:
         grammar += "0.00.000.001 I PROMPTWORD\nPROMPTWORD\n9.00.000.001 I x PROMPTWORD\n"
-    with cli.start("run", "demo", "--json", *verbose) as running:
+    with cli.start("run", "crafted", "--json", *verbose) as running:
         url = running.wait_event("ready")["url"]
         running.wait_event("sample")
         chat(url, "PROMPTWORD", max_tokens=4)
@@ -269,32 +269,32 @@ def test_no_report_quotes_a_request(cli: Cli, verbose: list[str | Path]) -> None
 def test_what_is_gone_is_said(tmp_path: Path) -> None:
     text = report_of(made_up(tmp_path, tmp_path)).text
     assert "[it cannot be started: No such file or directory]" in block(text, "Build of llama.cpp")
-    assert "not read    there is no file demo.gguf" in block(text, "Main model")
-    assert "not read    there is no file mtp-demo.gguf" in block(text, "Drafter")
+    assert "not read    there is no file crafted.gguf" in block(text, "Main model")
+    assert "not read    there is no file mtp-crafted.gguf" in block(text, "Drafter")
     assert "[the log cannot be read: it is gone, or is no file]" in block(text, "Log")
     assert "/nowhere/llama-server\n" in block(text, "Command")
 
 
-def test_relative_paths_are_explained(tmp_path: Path, demo: Path) -> None:
+def test_relative_paths_are_explained(tmp_path: Path, crafted: Path) -> None:
     words = "Relative paths start where llmtp was started."
-    assert words in report_of(made_up(tmp_path, demo, main="models/demo.gguf")).text
-    assert words not in report_of(made_up(tmp_path, demo)).text
+    assert words in report_of(made_up(tmp_path, crafted, main="models/crafted.gguf")).text
+    assert words not in report_of(made_up(tmp_path, crafted)).text
 
 
-def test_an_entry_of_a_start_that_never_was(tmp_path: Path, demo: Path) -> None:
-    entry = replace(made_up(tmp_path, demo), plan={"argv": 1, "env": [], "why": {}, "main": 2})
+def test_an_entry_of_a_start_that_never_was(tmp_path: Path, crafted: Path) -> None:
+    entry = replace(made_up(tmp_path, crafted), plan={"argv": 1, "env": [], "why": {}, "main": 2})
     report = report_of(entry)
     assert "main" not in report.sections
     assert block(report.text, "Command") == "# there was none\n"
     assert block(report.text, "Plan") == "no plan was made\n"
 
 
-def test_an_engine_that_hangs_is_not_waited_for(tmp_path: Path, demo: Path) -> None:
+def test_an_engine_that_hangs_is_not_waited_for(tmp_path: Path, crafted: Path) -> None:
     engine = tmp_path / "llama-server"
     engine.write_text("#!/bin/sh\necho hello\nexec sleep 600\n", encoding="ascii")
     engine.chmod(0o755)
     before = time.monotonic()
-    text = report_of(made_up(tmp_path, demo, argv=[str(engine)])).text
+    text = report_of(made_up(tmp_path, crafted, argv=[str(engine)])).text
     assert time.monotonic() - before < 20
     assert block(text, "Build of llama.cpp").splitlines()[1:] == [
         "hello",
@@ -302,39 +302,41 @@ def test_an_engine_that_hangs_is_not_waited_for(tmp_path: Path, demo: Path) -> N
     ]
 
 
-def test_the_title_names_what_ended_it(tmp_path: Path, demo: Path) -> None:
+def test_the_title_names_what_ended_it(tmp_path: Path, crafted: Path) -> None:
     finding = Finding("crash-loop", "error", "gave up", fix="F")
-    entry = replace(made_up(tmp_path, demo), findings=(finding,))
+    entry = replace(made_up(tmp_path, crafted), findings=(finding,))
     text = report_of(entry).text
-    assert text.startswith("# llmtp bug report: demo failed: crash-loop\n")
+    assert text.startswith("# llmtp bug report: crafted failed: crash-loop\n")
     assert "error: gave up [crash-loop]\n  fix: F\n" in block(text, "What happened")
     hostile = replace(entry, findings=(replace(finding, rule="x](http://evil)"),))
-    assert report_of(hostile).text.startswith("# llmtp bug report: demo failed\n")
+    assert report_of(hostile).text.startswith("# llmtp bug report: crafted failed\n")
 
 
 def test_one_that_runs_and_one_that_was_lost(cli: Cli) -> None:
     """Of a server that runs; of one whose llmtp was killed; and of one that is gone as well."""
-    with cli.start("run", "demo", "--json") as running:
+    with cli.start("run", "crafted", "--json") as running:
         pid = running.wait_event("ready")["pid"]
         running.wait_event("mtp")
         running.wait_event("sample")
-        assert cli("bug-report", "--out", "-").stdout.startswith("# llmtp bug report: demo ready\n")
+        assert cli("bug-report", "--out", "-").stdout.startswith(
+            "# llmtp bug report: crafted ready\n"
+        )
         running.interrupt(signal.SIGKILL)
-    lone = cli("bug-report", "demo", "--out", "-").stdout
-    assert lone.startswith("# llmtp bug report: demo unsupervised\n")
+    lone = cli("bug-report", "crafted", "--out", "-").stdout
+    assert lone.startswith("# llmtp bug report: crafted unsupervised\n")
     assert "listening on" in block(lone, "Log")
     os.kill(pid, signal.SIGKILL)
     wait_until(lambda: not alive(pid))
-    lost = cli("bug-report", "demo", "--out", "-").stdout
-    assert lost.startswith("# llmtp bug report: demo failed: lost\n")
+    lost = cli("bug-report", "crafted", "--out", "-").stdout
+    assert lost.startswith("# llmtp bug report: crafted failed: lost\n")
 
 
-def test_hostile_files(tmp_path: Path, demo: Path) -> None:
+def test_hostile_files(tmp_path: Path, crafted: Path) -> None:
     """Secrets, fences, escapes and line ends in metadata, a name and the log end up harmless."""
     folder = tmp_path / "alice's"
     folder.mkdir()
     main = folder / "x`````y\x1b[31m\nalice.gguf"
-    shutil.copy(demo / "demo.gguf", main)
+    shutil.copy(crafted / "crafted.gguf", main)
 
     def poison(parts: Edited) -> None:
         parts.set("general.name", STRING, f"\x1b]0;t\x07``````` </details>\n# {TOKEN} a@b.cd")
@@ -343,7 +345,7 @@ def test_hostile_files(tmp_path: Path, demo: Path) -> None:
         parts.set("tokenizer.chat_template.tool", STRING, "TEMPLATEWORD")
 
     edit(main, poison)
-    entry = made_up(tmp_path, demo, main=str(main), argv=["/x", "--model", str(main)])
+    entry = made_up(tmp_path, crafted, main=str(main), argv=["/x", "--model", str(main)])
     log = b"0.00.000.001 I ````````` \xff\xfe </details> \x1b[2J" + TOKEN.encode() + b"\n"
     log_of(entry).write_bytes(
         log + b"``````\n# heading\napi_key=verysecret https://u:pw1234@h.org/ at 10.1.2.3\n"
@@ -354,7 +356,7 @@ def test_hostile_files(tmp_path: Path, demo: Path) -> None:
     assert text.isprintable() is False  # line ends
     assert all(line.isprintable() for line in text.splitlines())
     headings = re.findall(r"^#+ .*", outside_fences(text), re.MULTILINE)
-    assert [h for h in headings if h.startswith("# ")] == ["# llmtp bug report: demo failed"]
+    assert [h for h in headings if h.startswith("# ")] == ["# llmtp bug report: crafted failed"]
     assert len(headings) == 1 + len(WITH_SERVER)
     assert outside_fences(text).count("</details>") == 3
     assert "general.name = ``````` </details>\\n# REDACTED EMAIL" in block(text, "Main model")
@@ -377,10 +379,10 @@ def outside_fences(text: str) -> str:
     return "\n".join(kept)
 
 
-def test_the_longest_of_everything_fits_into_an_issue(tmp_path: Path, demo: Path) -> None:
+def test_the_longest_of_everything_fits_into_an_issue(tmp_path: Path, crafted: Path) -> None:
     entry = made_up(
         tmp_path,
-        demo,
+        crafted,
         argv=["/x", *(f"--flag{i} {'v' * 900}" for i in range(300))],
         why=["w" * 5000] * 500,
         devices=[{"name": "n" * 5000}] * 500,
@@ -403,8 +405,8 @@ def test_the_longest_of_everything_fits_into_an_issue(tmp_path: Path, demo: Path
         assert block(report.text, title).splitlines()[-1].endswith("more line(s) left out]")
 
 
-def test_a_log_that_turned_over_is_read_whole(tmp_path: Path, demo: Path) -> None:
-    entry = made_up(tmp_path, demo)
+def test_a_log_that_turned_over_is_read_whole(tmp_path: Path, crafted: Path) -> None:
+    entry = made_up(tmp_path, crafted)
     log_of(entry).write_bytes(b"0.02.000.000 I second\nan answer without a stamp\n")
     log_of(entry).with_name("server.log.1").write_bytes(b"0.01.000.000 I first\n")
     assert block(report_of(entry).text, "Log").splitlines() == [
@@ -450,16 +452,16 @@ def test_telling_lines_are_kept_however_old() -> None:
     assert sum(len(line) + 1 for line in short.lines) <= 1000
 
 
-def test_a_file_of_the_hub_has_its_hash_and_origin(cli: Cli, demo: Path, tmp_path: Path) -> None:
+def test_a_file_of_the_hub_has_its_hash_and_origin(cli: Cli, crafted: Path, tmp_path: Path) -> None:
     repository = tmp_path / "hub" / "models--google--gemma--x"
     sha256, commit = "ab" * 32, "c" * 40
     blob = repository / "blobs" / sha256
     pointer = repository / "snapshots" / commit / "m.gguf"
     for folder in (blob.parent, pointer.parent):
         folder.mkdir(parents=True)
-    shutil.copy(demo / "demo.gguf", blob)
+    shutil.copy(crafted / "crafted.gguf", blob)
     pointer.symlink_to(blob)
-    known(cli, made_up(tmp_path, demo, main=str(pointer)))
+    known(cli, made_up(tmp_path, crafted, main=str(pointer)))
     env = {"HF_HUB_CACHE": str(tmp_path / "hub")}
     main = block(cli("bug-report", "--out", "-", env=env).stdout, "Main model")
     assert f"  from        hf:google/gemma--x@{commit}\n  sha256      {sha256}  m.gguf\n" in main
@@ -502,13 +504,13 @@ def test_a_secret_is_found_through_colours_and_before_it_is_cut() -> None:
     assert shown(shrinks, redact, 4000).endswith("~ …")
 
 
-def test_the_name_of_a_server_may_be_private(tmp_path: Path, demo: Path) -> None:
-    text = report_of(replace(made_up(tmp_path, demo), id="alice-model")).text
+def test_the_name_of_a_server_may_be_private(tmp_path: Path, crafted: Path) -> None:
+    text = report_of(replace(made_up(tmp_path, crafted), id="alice-model")).text
     assert text.startswith("# llmtp bug report: USER-model failed\n")
 
 
-def test_keys_are_known_by_their_value(tmp_path: Path, demo: Path) -> None:
-    entry = made_up(tmp_path, demo)
+def test_keys_are_known_by_their_value(tmp_path: Path, crafted: Path) -> None:
+    entry = made_up(tmp_path, crafted)
     file = tmp_path / "key"
     file.write_text("# comment\nk3y-of-the-server\n", encoding="utf-8")
     log_of(entry).write_text("0.00.000.001 W seen: k3y-of-the-server and S3cr3tValue\n")

@@ -192,7 +192,7 @@ def test_a_file_that_lies_about_itself_is_passed_over(
 def test_an_unknown_quant_shows_the_known_ones(alone: Cli) -> None:
     wrong = alone("plan", "gemma-4-12b", "--quant", "Q9")
     assert_one_clear_line(wrong, 8, "there is no Q9 of gemma-4-12b", "Q8_0, Q6_K, qat-UD-Q4_K_XL")
-    file = alone("plan", "demo", "--quant", "Q8_0")
+    file = alone("plan", "crafted", "--quant", "Q8_0")
     assert_one_clear_line(file, 2, "--quant Q8_0 does not go with")
     twice = alone("plan", f"hf:{PLAIN}:Q4_K_M", "--quant", "Q8_0")
     assert_one_clear_line(twice, 2, "--quant Q8_0 does not go with")
@@ -211,9 +211,9 @@ def test_a_plan_downloads_nothing_and_says_how_much_run_would(alone: Cli, hub: F
 
 
 @pytest.fixture
-def small(hub: FakeHub, demo: Path) -> FakeHub:
-    """Names and layout of the 12B, with the contents of the demo pair."""
-    main, draft = demo / "demo.gguf", demo / "mtp-demo.gguf"
+def small(hub: FakeHub, crafted: Path) -> FakeHub:
+    """Names and layout of the 12B, with the contents of the crafted pair."""
+    main, draft = crafted / "crafted.gguf", crafted / "mtp-crafted.gguf"
     for repo in hub.repos.values():
         repo.files = {n: draft if "mtp" in n.lower() else main for n in repo.files}
     return hub
@@ -303,24 +303,26 @@ def test_offline_with_nothing_here(alone: Cli, small: FakeHub) -> None:
 
 @pytest.mark.parametrize("place", [".", "MTP", "..", "../MTP"])
 def test_a_main_model_finds_the_drafter_near_it(
-    alone: Cli, demo: Path, tmp_path: Path, place: str
+    alone: Cli, crafted: Path, tmp_path: Path, place: str
 ) -> None:
     folder = tmp_path / "models" / "main"
     folder.mkdir(parents=True)
     (folder / place).mkdir(exist_ok=True)
     main = folder / "gemma-4-it.gguf"
-    main.write_bytes((demo / "demo.gguf").read_bytes())
-    (folder / place / "mtp-x.gguf").write_bytes((demo / "mtp-demo.gguf").read_bytes())
+    main.write_bytes((crafted / "crafted.gguf").read_bytes())
+    (folder / place / "mtp-x.gguf").write_bytes((crafted / "mtp-crafted.gguf").read_bytes())
     result = alone("check", main, "--json")
     assert result.code == 0, result.stdout
     assert Path(result.json["data"]["draft"]["path"]).name == "mtp-x.gguf"
 
 
 @pytest.mark.usefixtures("small")
-def test_a_main_model_finds_a_drafter_in_the_cache(alone: Cli, demo: Path, tmp_path: Path) -> None:
+def test_a_main_model_finds_a_drafter_in_the_cache(
+    alone: Cli, crafted: Path, tmp_path: Path
+) -> None:
     main = tmp_path / "apart" / "gemma-4-it.gguf"
     main.parent.mkdir()
-    main.write_bytes((demo / "demo.gguf").read_bytes())
+    main.write_bytes((crafted / "crafted.gguf").read_bytes())
     assert_one_clear_line(alone("check", main), 8, "there is no drafter for", "in the cache")
     assert alone("pull", "gemma-4-12b", "--quant", "qat").code == 0
     assert alone("pull", "gemma-4-12b", "--quant", "Q8_0").code == 0
@@ -358,10 +360,8 @@ def test_every_claim_of_a_profile_can_be_checked_at_the_hub(alone: Cli, hub: Fak
     assert "ok    drafter MTP/gemma-4-12B-it-Q8_0-MTP.gguf" in said
     assert "FAIL  UD-Q6_K_XL: no file" in said
     assert "FAIL  there is no repository ggml-org/gemma-4-12B-it-GGUF" in said
-    folder = alone.home / ".config" / "llmtp" / "profiles"
-    folder.mkdir(parents=True)
     lines = [f"sources: [{{repository: {PLAIN}, main: '*it-*', draft: '*mtp*', quants: [Q8_0]}}]"]
-    (folder / "gemma-4-12b.yaml").write_text("\n".join(lines), encoding="utf-8")
+    (alone.profiles / "gemma-4-12b.yaml").write_text("\n".join(lines), encoding="utf-8")
     code, said = check("gemma-4-12b")
     assert (code, "0 claims are wrong" in said) == (0, True), said
     hub.repos.clear()

@@ -23,8 +23,8 @@ MEMORY = {"event", "at", "parts", "planned_bytes", "taken_bytes", "overhead_plan
 
 
 def test_every_command_has_the_one_envelope(cli: Cli) -> None:
-    for command in (["check", "demo"], ["plan", "demo"], ["run", "demo", "--ask", "x"],
-                    ["run", "demo", "--dry-run"]):  # fmt: skip
+    for command in (["check", "crafted"], ["plan", "crafted"], ["run", "crafted", "--ask", "x"],
+                    ["run", "crafted", "--dry-run"]):  # fmt: skip
         body = cli(*command, "--json").json
         assert set(body) == ENVELOPE
         assert (body["schema"], body["command"], body["ok"]) == (1, command[0], True)
@@ -33,7 +33,7 @@ def test_every_command_has_the_one_envelope(cli: Cli) -> None:
 
 def test_a_failure_has_it_too_with_at_least_one_error(cli: Cli) -> None:
     for command in (["check", "none"], ["plan", "none"], ["run", "none", "--ask", "x"],
-                    ["plan", "demo", "--bogus"], ["plan"]):  # fmt: skip
+                    ["plan", "crafted", "--bogus"], ["plan"]):  # fmt: skip
         result = cli(*command, "--json")
         assert set(result.json) == ENVELOPE
         assert result.json["ok"] is False
@@ -44,7 +44,8 @@ def test_a_failure_has_it_too_with_at_least_one_error(cli: Cli) -> None:
 
 
 def test_plan(cli: Cli) -> None:
-    data = cli("plan", "demo", "--vram", "4GiB,8GiB", "--backend", "vulkan", "--json").json["data"]
+    cards = ("--vram", "4GiB,8GiB", "--backend", "vulkan")
+    data = cli("plan", "crafted", *cards, "--json").json["data"]
     assert set(data) >= PLAN
     assert set(data["sources"]) == SOURCES
     assert data["is_published"] is False
@@ -65,7 +66,7 @@ def test_plan(cli: Cli) -> None:
 
 
 def test_the_memory_of_a_start(cli: Cli) -> None:
-    with cli.start("run", "demo", "--json") as running:
+    with cli.start("run", "crafted", "--json") as running:
         event = running.wait_event("memory")
         assert running.interrupt() == 130
     assert set(event) == MEMORY
@@ -73,9 +74,9 @@ def test_the_memory_of_a_start(cli: Cli) -> None:
         assert set(part) == {"part", "planned_bytes", "engine_bytes"}
 
 
-def test_what_is_given_up(cli: Cli, demo: Path) -> None:
+def test_what_is_given_up(cli: Cli, crafted: Path) -> None:
     """A card with no room, and an n-max that was asked for: only the place goes."""
-    args = ("plan", demo / "demo.gguf", "--vram", "100MiB", "--n-max", "2", "--json")
+    args = ("plan", crafted / "crafted.gguf", "--vram", "100MiB", "--n-max", "2", "--json")
     body = cli(*args).json
     (step,) = body["data"]["given_up"]
     assert step == {"step": "offload", "from": "all on the GPU", "to": "all on the CPU"}
@@ -84,20 +85,20 @@ def test_what_is_given_up(cli: Cli, demo: Path) -> None:
 
 
 def test_plan_without_mtp(cli: Cli) -> None:
-    data = cli("plan", "demo", "--draft", "off", "--json").json["data"]
+    data = cli("plan", "crafted", "--draft", "off", "--json").json["data"]
     assert (data["n_max"], data["mtp"]) == (0, False)
     assert "--spec-type" not in data["argv"]
 
 
 def test_check(cli: Cli) -> None:
-    data = cli("check", "demo", "--json").json["data"]
+    data = cli("check", "crafted", "--json").json["data"]
     assert set(data) == {"main", "draft", "compatible", "fetched_bytes"}
     for part in ("main", "draft"):
         assert set(data[part]) >= {"path", "architecture", "name", "size_label", "file_bytes"}
 
 
-def test_check_of_a_lone_drafter_tells_what_it_is(cli: Cli, demo: Path) -> None:
-    body = cli("check", demo / "mtp-demo.gguf", "--json").json
+def test_check_of_a_lone_drafter_tells_what_it_is(cli: Cli, crafted: Path) -> None:
+    body = cli("check", crafted / "mtp-crafted.gguf", "--json").json
     assert (body["exit_code"], body["data"]["compatible"], body["data"]["draft"]) == (
         3,
         False,

@@ -33,26 +33,26 @@ def assert_nothing_left(cli: Cli) -> None:
     assert list((cli.home / ".local/state/llmtp/keys").glob("*")) == []
 
 
-def second_model(demo: Path, folder: Path) -> Path:
-    """The demo pair under other names."""
-    shutil.copy(demo / "mtp-demo.gguf", folder / "mtp-other.gguf")
-    return Path(shutil.copy(demo / "demo.gguf", folder / "other.gguf"))
+def second_model(crafted: Path, folder: Path) -> Path:
+    """The crafted pair under other names."""
+    shutil.copy(crafted / "mtp-crafted.gguf", folder / "mtp-other.gguf")
+    return Path(shutil.copy(crafted / "crafted.gguf", folder / "other.gguf"))
 
 
 @pytest.mark.soak
 def test_a_day_leaves_nothing(
-    cli: Cli, demo: Path, tmp_path: Path, soak: bool, dice: random.Random
+    cli: Cli, crafted: Path, tmp_path: Path, soak: bool, dice: random.Random
 ) -> None:
     """Start two, look, ask both, watch, kill a part, ask again, read a log, stop all."""
-    other = second_model(demo, tmp_path)
+    other = second_model(crafted, tmp_path)
     for _ in range(100 if soak else 1):
-        for words in (("demo", "--make-key"), (str(other), "--n-max", "3")):
+        for words in (("crafted", "--make-key"), (str(other), "--n-max", "3")):
             assert cli("run", *words, "--detach").code == 0
         both = servers(cli)
-        assert list(both) == ["demo", "other"]
-        ask(both["demo"])
+        assert list(both) == ["crafted", "other"]
+        ask(both["crafted"])
         ask(both["other"])
-        name, part = dice.choice(["demo", "other"]), dice.choice(["llmtp_pid", "pid", "both"])
+        name, part = dice.choice(["crafted", "other"]), dice.choice(["llmtp_pid", "pid", "both"])
         victims = ["llmtp_pid", "pid"] if part == "both" else [part]
         pids = [both[name][victim] for victim in victims]
         for pid in pids:
@@ -66,7 +66,7 @@ def test_a_day_leaves_nothing(
         else:
             assert now[name]["state"] == ("unsupervised" if part == "llmtp_pid" else "ready")
             ask(now[name])
-        ask(now["other" if name == "demo" else "demo"])
+        ask(now["other" if name == "crafted" else "crafted"])
         assert "listening on" in cli("logs", name).stdout
         assert cli("stop", "all").code == 0
         assert not any(alive(one[pid]) for one in both.values() for pid in ("pid", "llmtp_pid"))
@@ -94,8 +94,8 @@ def test_starts_and_stops_that_race_leave_nothing(
 ) -> None:
     """Of four servers, in any order; each is told what became of what it wanted."""
     count = 50 if soak else 6
-    start = ("run", "demo", "--detach", "--ctx")
-    sizes, names = ["2k", "3k", "4k", "5k"], ["all", "demo", "demo-2", "demo-3"]
+    start = ("run", "crafted", "--detach", "--ctx")
+    sizes, names = ["2k", "3k", "4k", "5k"], ["all", "crafted", "crafted-2", "crafted-3"]
     commands: list[tuple[str, ...]] = [(*start, dice.choice(sizes)) for _ in range(count)]
     commands += [("stop", dice.choice(names)) for _ in range(count)]
     dice.shuffle(commands)

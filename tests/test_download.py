@@ -37,13 +37,13 @@ LOST_BYTES = 2 * (1 << 20)
 
 
 @pytest.fixture(scope="session")
-def small(tmp_path_factory: pytest.TempPathFactory, demo: Path) -> Pair:
-    return grown_pair(demo, tmp_path_factory.mktemp("small"), 3 << 20, 1 << 20)
+def small(tmp_path_factory: pytest.TempPathFactory, crafted: Path) -> Pair:
+    return grown_pair(crafted, tmp_path_factory.mktemp("small"), 3 << 20, 1 << 20)
 
 
 @pytest.fixture(scope="session")
-def large(tmp_path_factory: pytest.TempPathFactory, demo: Path) -> Pair:
-    return grown_pair(demo, tmp_path_factory.mktemp("large"), 250 << 20, 40 << 20)
+def large(tmp_path_factory: pytest.TempPathFactory, crafted: Path) -> Pair:
+    return grown_pair(crafted, tmp_path_factory.mktemp("large"), 250 << 20, 40 << 20)
 
 
 @pytest.fixture
@@ -251,10 +251,10 @@ def test_an_odd_answer_to_a_range(there: Downloads, fault: Fault, starts_anew: b
 
 @pytest.mark.soak
 def test_a_kill_at_any_moment_costs_next_to_nothing(
-    cli: Cli, demo: Path, tmp_path: Path, dice: random.Random, soak: bool
+    cli: Cli, crafted: Path, tmp_path: Path, dice: random.Random, soak: bool
 ) -> None:
     (tmp_path / "pair").mkdir()
-    pair = grown_pair(demo, tmp_path / "pair", 30 << 20, 10 << 20)
+    pair = grown_pair(crafted, tmp_path / "pair", 30 << 20, 10 << 20)
     with downloads(cli, pair, tmp_path / "hf") as there:
         kills = 50 if soak else 3
         there.hub.rate_per_s = 40e6

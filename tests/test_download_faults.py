@@ -23,8 +23,8 @@ CLOSED = "http://127.0.0.1:1"
 
 
 @pytest.fixture(scope="session")
-def small(tmp_path_factory: pytest.TempPathFactory, demo: Path) -> Pair:
-    return grown_pair(demo, tmp_path_factory.mktemp("small"), 3 << 20, 1 << 20)
+def small(tmp_path_factory: pytest.TempPathFactory, crafted: Path) -> Pair:
+    return grown_pair(crafted, tmp_path_factory.mktemp("small"), 3 << 20, 1 << 20)
 
 
 @pytest.fixture

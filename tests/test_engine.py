@@ -35,7 +35,7 @@ def test_an_engine_that_cannot_is_refused_with_the_reason(
     cli: Cli, tmp_path: Path, mode: str
 ) -> None:
     program = fake_engine(tmp_path)
-    result = cli("run", "demo", "--ask", "x", "--engine", program, env={"FAKE_ENGINE": mode})
+    result = cli("run", "crafted", "--ask", "x", "--engine", program, env={"FAKE_ENGINE": mode})
     assert_one_clear_line(result, 9, str(program), SKIPPED[mode])
 
 
@@ -46,7 +46,7 @@ def test_another_engine_is_taken_and_the_skipped_one_named(
     program = fake_engine(tmp_path)
     path = f"{program.parent}:{cli.env['PATH']}"
     cli.env.pop("LLMTP_ENGINE", None)
-    result = cli("plan", "demo", "--json", env={"FAKE_ENGINE": mode, "PATH": path})
+    result = cli("plan", "crafted", "--json", env={"FAKE_ENGINE": mode, "PATH": path})
     assert result.code == 0
     skipped = [f for f in result.json["findings"] if f["rule"] == "engine-skipped"]
     assert len(skipped) == 1
@@ -61,19 +61,18 @@ def test_the_first_that_can_is_taken_in_order(cli: Cli, tmp_path: Path) -> None:
     for name in ("flag", "variable", "config", "path"):
         (tmp_path / name).mkdir()
         engines[name] = fake_engine(tmp_path / name)
-    config = cli.home / ".config" / "llmtp"
-    config.mkdir(parents=True)
-    (config / "config.yaml").write_text(f"engine: {engines['config']}\n", encoding="utf-8")
+    config = cli.profiles.with_name("config.yaml")
+    config.write_text(f"engine: {engines['config']}\n", encoding="utf-8")
     path = {"PATH": f"{engines['path'].parent}:{cli.env['PATH']}"}
     variable = {"LLMTP_ENGINE": str(engines["variable"])}
 
     def chosen(*args: str | Path, env: dict[str, str]) -> str:
-        return str(cli("plan", "demo", "--json", *args, env=env).json["data"]["argv"][0])
+        return str(cli("plan", "crafted", "--json", *args, env=env).json["data"]["argv"][0])
 
     assert chosen("--engine", engines["flag"], env=path | variable) == str(engines["flag"])
     assert chosen(env=path | variable) == str(engines["variable"])
     assert chosen(env=path) == str(engines["config"])
-    (config / "config.yaml").unlink()
+    config.unlink()
     assert chosen(env=path) == str(engines["path"])
 
 
@@ -91,17 +90,17 @@ def test_what_a_build_can_do_is_asked_once(cli: Cli, tmp_path: Path) -> None:
         encoding="utf-8",
     )
     for _ in range(2):
-        assert cli("plan", "demo", "--engine", program).code == 0
+        assert cli("plan", "crafted", "--engine", program).code == 0
     asked = (tmp_path / "asked").read_text(encoding="utf-8").splitlines()
     assert [line.split()[0] for line in asked] == ["--help", "--model", "--list", "--list"]
     program.touch()
-    assert cli("plan", "demo", "--engine", program).code == 0
+    assert cli("plan", "crafted", "--engine", program).code == 0
     assert len((tmp_path / "asked").read_text(encoding="utf-8").splitlines()) == 7
 
 
 def known_wrongly(cli: Cli) -> str:
     """A cache that knows the engine, in another form."""
-    path = cli("plan", "demo", "--json").json["data"]["argv"][0]
+    path = cli("plan", "crafted", "--json").json["data"]["argv"][0]
     return json.dumps({str(Path(path).resolve()): {"stamp": 1}})
 
 
@@ -110,14 +109,14 @@ def test_a_broken_cache_is_as_good_as_none(cli: Cli, tmp_path: Path) -> None:
     (cache / "llmtp").mkdir(parents=True)
     for content in ("{", "[]", '{"x": 1}', known_wrongly(cli)):
         (cache / "llmtp" / "engines.json").write_text(content, encoding="utf-8")
-        assert cli("plan", "demo", env={"XDG_CACHE_HOME": str(cache)}).code == 0
+        assert cli("plan", "crafted", env={"XDG_CACHE_HOME": str(cache)}).code == 0
     known = json.loads((cache / "llmtp" / "engines.json").read_text(encoding="utf-8"))
     assert len(known) >= 1
 
 
 def test_only_flags_that_the_build_has_are_passed(cli: Cli, tmp_path: Path) -> None:
     program = fake_engine(tmp_path)
-    argv = cli("plan", "demo", "--engine", program, "--json").json["data"]["argv"]
+    argv = cli("plan", "crafted", "--engine", program, "--json").json["data"]["argv"]
     build = parse_help(HELP)
     assert all(build.has(word) for word in argv[1:] if word.startswith("--"))
     assert "--cors-origins" not in argv
@@ -126,7 +125,7 @@ def test_only_flags_that_the_build_has_are_passed(cli: Cli, tmp_path: Path) -> N
 
 def test_a_device_of_the_engine_is_planned_and_passed(cli: Cli, tmp_path: Path) -> None:
     program = fake_engine(tmp_path)
-    result = cli("plan", "demo", "--engine", program, "--json", env={"FAKE_ENGINE": "gpu"})
+    result = cli("plan", "crafted", "--engine", program, "--json", env={"FAKE_ENGINE": "gpu"})
     data = result.json["data"]
     argv = data["argv"]
     assert [d["id"] for d in data["devices"]] == ["CUDA0"]
@@ -140,7 +139,7 @@ def test_a_device_of_the_engine_is_planned_and_passed(cli: Cli, tmp_path: Path) 
 
 
 def test_dry_run_prints_a_shell_line_that_serves(cli: Cli) -> None:
-    line = cli("run", "demo", "--dry-run").stdout
+    line = cli("run", "crafted", "--dry-run").stdout
     assert shlex.split(line)[0] in ("env", cli.env.get("LLMTP_ENGINE"))
     helped = subprocess.run(
         ["sh", "-c", line.strip() + " --help"], env=cli.env, capture_output=True, text=True
@@ -150,9 +149,8 @@ def test_dry_run_prints_a_shell_line_that_serves(cli: Cli) -> None:
 
 
 def test_own_flags_pass_through(cli: Cli) -> None:
-    argv = cli("run", "demo", "--dry-run", "--json", "--", "--top-k", "7", "-t", "1").json["data"][
-        "argv"
-    ]
+    result = cli("run", "crafted", "--dry-run", "--json", "--", "--top-k", "7", "-t", "1")
+    argv = result.json["data"]["argv"]
     assert argv[-4:] == ["--top-k", "7", "-t", "1"]
     # The plan's own --threads gives way.
     assert "--threads" not in argv
@@ -173,18 +171,18 @@ def test_own_flags_pass_through(cli: Cli) -> None:
     ],
 )
 def test_own_flags_may_not_contradict_the_plan(cli: Cli, extra: list[str], words: str) -> None:
-    assert_one_clear_line(cli("run", "demo", "--ask", "x", "--", *extra), 2, words)
+    assert_one_clear_line(cli("run", "crafted", "--ask", "x", "--", *extra), 2, words)
 
 
 def test_flags_that_no_plan_counted_are_named(cli: Cli) -> None:
-    result = cli("run", "demo", "--dry-run", "--json", "--", "--swa-full")
+    result = cli("run", "crafted", "--dry-run", "--json", "--", "--swa-full")
     assert [f["rule"] for f in result.json["findings"]] == ["unplanned-flag"]
 
 
 def test_variables_that_are_flags_in_disguise_do_not_reach_the_engine(cli: Cli) -> None:
-    result = cli("run", "demo", "--dry-run", "--json", env={"LLAMA_ARG_CTX_SIZE": "64"})
+    result = cli("run", "crafted", "--dry-run", "--json", env={"LLAMA_ARG_CTX_SIZE": "64"})
     assert result.json["data"]["env"]["LLAMA_ARG_CTX_SIZE"] is None
     assert [f["rule"] for f in result.json["findings"]] == ["engine-variables"]
-    answered = cli("run", "demo", "--ask", "x", env={"LLAMA_ARG_SPEC_DRAFT_N_MAX": "1"})
+    answered = cli("run", "crafted", "--ask", "x", env={"LLAMA_ARG_SPEC_DRAFT_N_MAX": "1"})
     assert answered.code == 0
     assert "of 81 drafted" in answered.stderr

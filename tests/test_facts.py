@@ -18,9 +18,9 @@ def facts(path: Path) -> ModelFacts:
     return read_facts(open_model(path))
 
 
-def test_facts_of_the_demo_main(demo: Path) -> None:
-    main = facts(demo / "demo.gguf")
-    assert (main.architecture, main.name, main.quant) == ("gemma4", "llmtp demo", "F32")
+def test_facts_of_the_crafted_main(crafted: Path) -> None:
+    main = facts(crafted / "crafted.gguf")
+    assert (main.architecture, main.name, main.quant) == ("gemma4", "llmtp crafted", "F32")
     shape = main.shape
     assert (shape.n_layers, shape.width, shape.window) == (6, 128, 512)
     assert shape.sliding == (True,) * 5 + (False,)
@@ -30,12 +30,12 @@ def test_facts_of_the_demo_main(demo: Path) -> None:
     assert main.tensor_bytes.total == sum(t.n_bytes for t in open_model(main.path).tensors)
 
 
-def test_facts_of_the_demo_drafter(demo: Path) -> None:
-    draft = facts(demo / "mtp-demo.gguf")
+def test_facts_of_the_crafted_drafter(crafted: Path) -> None:
+    draft = facts(crafted / "mtp-crafted.gguf")
     assert draft.architecture == "gemma4-assistant"
     assert (draft.shape.width, draft.shape.target_width, draft.shape.nextn_layers) == (96, 128, 4)
-    assert draft.vocabulary_size == facts(demo / "demo.gguf").vocabulary_size
-    assert draft.tokens_digest == facts(demo / "demo.gguf").tokens_digest
+    assert draft.vocabulary_size == facts(crafted / "crafted.gguf").vocabulary_size
+    assert draft.tokens_digest == facts(crafted / "crafted.gguf").tokens_digest
 
 
 def test_impossible_metadata_names_the_key(tmp_path: Path) -> None:

@@ -27,10 +27,10 @@ NORMAL = "0.01 E llama_init_from_model: Gemma4Assistant requires ctx_other to be
 
 
 class Engine:
-    """The command that llmtp would start for the demo, to be changed and run."""
+    """The command that llmtp would start for the pair, to be changed and run."""
 
     def __init__(self, cli: Cli) -> None:
-        data = cli("run", "demo", "--dry-run", "--json").json["data"]
+        data = cli("run", "crafted", "--dry-run", "--json").json["data"]
         self.argv: list[str] = data["argv"]
         removed = {name for name, value in data["env"].items() if value is None}
         added = {name: value for name, value in data["env"].items() if value is not None}
@@ -67,7 +67,7 @@ def engine(cli: Cli) -> Engine:
 
 
 def as_pair(engine: Engine, folder: Path, draft: Shape) -> None:
-    """The demo's shape as main model, with a drafter of another one."""
+    """The crafted shape as main model, with a drafter of another one."""
     main, assistant = make_pair(folder, CRAFTED, draft)
     engine.put("--model", main)
     engine.put("--model-draft", assistant)
@@ -91,18 +91,20 @@ def test_a_bad_pair(engine: Engine, tmp_path: Path, draft: Shape, said: str) -> 
     assert not any("ggml_print_backtrace" in line or ".so.0(" in line for line in telling)
 
 
-def test_a_main_model_as_its_own_drafter(engine: Engine, demo: Path) -> None:
-    engine.put("--model-draft", demo / "demo.gguf")
+def test_a_main_model_as_its_own_drafter(engine: Engine, crafted: Path) -> None:
+    engine.put("--model-draft", crafted / "crafted.gguf")
     cause, _ = engine.fails()
     assert (cause.rule, "doesn't contain MTP layers" in cause.message) == ("pair", True)
 
 
-@pytest.mark.parametrize(("flag", "name"), [("--model", "demo"), ("--model-draft", "mtp-demo")])
+@pytest.mark.parametrize(
+    ("flag", "name"), [("--model", "crafted"), ("--model-draft", "mtp-crafted")]
+)
 def test_an_unknown_architecture(
-    engine: Engine, demo: Path, tmp_path: Path, flag: str, name: str
+    engine: Engine, crafted: Path, tmp_path: Path, flag: str, name: str
 ) -> None:
     file = tmp_path / "newer.gguf"
-    shutil.copy(demo / f"{name}.gguf", file)
+    shutil.copy(crafted / f"{name}.gguf", file)
     edit(file, lambda edited: edited.set("general.architecture", STRING, "gemma5"))
     engine.put(flag, file)
     cause, _ = engine.fails()
@@ -183,10 +185,12 @@ def test_a_library_that_is_none(engine: Engine, tmp_path: Path) -> None:
         (lambda _: b"", "failed to read magic"),
     ],
 )
-@pytest.mark.parametrize(("flag", "name"), [("--model", "demo"), ("--model-draft", "mtp-demo")])
+@pytest.mark.parametrize(
+    ("flag", "name"), [("--model", "crafted"), ("--model-draft", "mtp-crafted")]
+)
 def test_a_corrupt_file(
     engine: Engine,
-    demo: Path,
+    crafted: Path,
     tmp_path: Path,
     flag: str,
     name: str,
@@ -194,7 +198,7 @@ def test_a_corrupt_file(
     said: str,
 ) -> None:
     file = tmp_path / "damaged.gguf"
-    file.write_bytes(change((demo / f"{name}.gguf").read_bytes()))
+    file.write_bytes(change((crafted / f"{name}.gguf").read_bytes()))
     engine.put(flag, file)
     cause, _ = engine.fails()
     assert cause.rule == ("engine-too-old" if "version" in said else "bad-file")
@@ -286,7 +290,7 @@ def test_an_end_without_words(returncode: int | None, rule: str, said: str) -> N
 
 def test_a_healthy_server_tells_nothing(cli: Cli) -> None:
     """Words such as `unknown` or `invalidated` stand in every log."""
-    with cli.start("run", "demo", "--json") as running:
+    with cli.start("run", "crafted", "--json") as running:
         log = Path(running.wait_event("starting")["log"])
         running.wait_event("mtp")
         url = next(json.loads(line)["url"] for line in running.seen if '"ready"' in line)

@@ -19,16 +19,16 @@ from llmtp.gguf.files import open_model
 from llmtp.gguf.reader import Header, SkippedArray, read_header
 from llmtp.gguf.types import TENSOR_TYPES
 
-DEMO = Path(__file__).parent.parent / "profiles" / "demo"
+CRAFTED = Path(__file__).parent / "crafted"
 
 
 def read(content: bytes) -> Header:
     return read_header(io.BytesIO(content), len(content), "file.gguf")
 
 
-@pytest.mark.parametrize("name", ["demo.gguf", "mtp-demo.gguf"])
-def test_agrees_with_the_reference_on_the_demo_pair(name: str) -> None:
-    path = DEMO / name
+@pytest.mark.parametrize("name", ["crafted.gguf", "mtp-crafted.gguf"])
+def test_agrees_with_the_reference_on_the_crafted_pair(name: str) -> None:
+    path = CRAFTED / name
     ours, theirs = open_model(path).headers[0], reference.GGUFReader(path)
     for key, field in theirs.fields.items():
         if key.startswith("GGUF."):
@@ -149,7 +149,7 @@ def test_broken_files_are_named(case: str) -> None:
 @pytest.mark.soak
 def test_no_damage_raises_anything_else(soak: bool, dice: random.Random) -> None:
     """Any truncation and any few overwritten bytes: one clear error, or tensors that are there."""
-    whole = (DEMO / "mtp-demo.gguf").read_bytes()[:40_000]
+    whole = (CRAFTED / "mtp-crafted.gguf").read_bytes()[:40_000]
 
     @seed(dice.getrandbits(32))
     @settings(max_examples=20_000 if soak else 300, deadline=None)

@@ -21,8 +21,8 @@ HERE = 2_000_000
 
 
 @pytest.fixture(scope="session")
-def small(tmp_path_factory: pytest.TempPathFactory, demo: Path) -> Pair:
-    return grown_pair(demo, tmp_path_factory.mktemp("half"), 3 << 20, 100_000)
+def small(tmp_path_factory: pytest.TempPathFactory, crafted: Path) -> Pair:
+    return grown_pair(crafted, tmp_path_factory.mktemp("half"), 3 << 20, 100_000)
 
 
 @pytest.fixture
@@ -232,7 +232,7 @@ def test_a_drafter_is_found_in_any_capitalisation(cli: Cli, small: Pair, tmp_pat
         (["profiles", "show"], ["NAME", "see llmtp profiles show --help"]),
         (["run", "gemma-4-12b:q4_k_m"], ["no profile", "gemma-4-12b --quant Q4_K_M"]),
         (["run", "unsloth/gemma-4-12b-it-GGUF"], ["no file", "hf:unsloth/gemma-4-12b-it-GGUF"]),
-        (["run", "demo", "--draft", ""], ["--draft is empty"]),
+        (["run", "crafted", "--draft", ""], ["--draft is empty"]),
     ],
     ids=lambda value: " ".join(value),
 )  # fmt: skip

@@ -107,13 +107,13 @@ DAMAGE: dict[str, Callable[[Path], object]] = {
 
 @pytest.mark.parametrize("name", DAMAGE)
 def test_a_header_that_is_refused_is_refused_by_the_engine(
-    cli: Cli, demo: Path, tmp_path: Path, name: str
+    cli: Cli, crafted: Path, tmp_path: Path, name: str
 ) -> None:
     copy = tmp_path / "m.gguf"
-    copy.write_bytes((demo / "demo.gguf").read_bytes())
+    copy.write_bytes((crafted / "crafted.gguf").read_bytes())
     DAMAGE[name](copy)
-    assert_one_clear_line(cli("check", copy, demo / "mtp-demo.gguf"), 5, "m.gguf")
-    assert truth(copy, demo / "mtp-demo.gguf").fate in ("refuses", "aborts")
+    assert_one_clear_line(cli("check", copy, crafted / "mtp-crafted.gguf"), 5, "m.gguf")
+    assert truth(copy, crafted / "mtp-crafted.gguf").fate in ("refuses", "aborts")
 
 
 NUMBERS = {
@@ -205,16 +205,16 @@ def same_as_reference(path: Path) -> None:
     ]
 
 
-def test_tokens_are_walked_as_the_reference_reads_them(demo: Path) -> None:
-    path = demo / "demo.gguf"
+def test_tokens_are_walked_as_the_reference_reads_them(crafted: Path) -> None:
+    path = crafted / "crafted.gguf"
     with path.open("rb") as file:
-        words = [w.decode() for w in iter_strings(file, path.stat().st_size, "demo", TOKENS)]
+        words = [w.decode() for w in iter_strings(file, path.stat().st_size, "crafted", TOKENS)]
         assert words == reference.GGUFReader(path).fields[TOKENS].contents()
         file.seek(0)
         size = path.stat().st_size
-        assert list(iter_strings(file, size, "demo", "tokenizer.ggml.scores")) == []
+        assert list(iter_strings(file, size, "crafted", "tokenizer.ggml.scores")) == []
         file.seek(0)
-        assert list(iter_strings(file, size, "demo", "no.such.key")) == []
+        assert list(iter_strings(file, size, "crafted", "no.such.key")) == []
 
 
 def test_a_long_token_is_refused_where_tokens_are_walked() -> None:
@@ -229,42 +229,42 @@ def test_a_file_that_shrinks_while_it_is_read() -> None:
         read_header(io.BytesIO(whole[:30]), len(whole), "file.gguf")
 
 
-def test_links_that_lead_in_circles(cli: Cli, demo: Path, tmp_path: Path) -> None:
+def test_links_that_lead_in_circles(cli: Cli, crafted: Path, tmp_path: Path) -> None:
     first, second = (tmp_path / f"m-0000{part}-of-00002.gguf" for part in (1, 2))
     second.symlink_to(first)
     first.symlink_to(second)
-    result = cli("check", first, demo / "mtp-demo.gguf")
+    result = cli("check", first, crafted / "mtp-crafted.gguf")
     assert_one_clear_line(result, 8, "m-00001-of-00002.gguf")
 
 
-def test_a_split_whose_parts_are_one_file(cli: Cli, demo: Path, tmp_path: Path) -> None:
+def test_a_split_whose_parts_are_one_file(cli: Cli, crafted: Path, tmp_path: Path) -> None:
     first, second = (tmp_path / f"m-0000{part}-of-00002.gguf" for part in (1, 2))
-    edited = load(demo / "demo.gguf")
+    edited = load(crafted / "crafted.gguf")
     edited.set("split.no", U32, 0)
     edited.set("split.count", U32, 2)
     edited.write(first)
     second.symlink_to(first)
-    result = cli("check", first, demo / "mtp-demo.gguf")
+    result = cli("check", first, crafted / "mtp-crafted.gguf")
     assert_one_clear_line(result, 5, "is not part 2 of 2")
-    assert truth(first, demo / "mtp-demo.gguf").fate in ("refuses", "aborts")
+    assert truth(first, crafted / "mtp-crafted.gguf").fate in ("refuses", "aborts")
 
 
-def test_a_part_under_another_name(cli: Cli, demo: Path, tmp_path: Path) -> None:
-    edited = load(demo / "demo.gguf")
+def test_a_part_under_another_name(cli: Cli, crafted: Path, tmp_path: Path) -> None:
+    edited = load(crafted / "crafted.gguf")
     edited.set("split.no", U32, 0)
     edited.set("split.count", U32, 2)
     edited.write(tmp_path / "m.gguf")
-    result = cli("check", tmp_path / "m.gguf", demo / "mtp-demo.gguf")
+    result = cli("check", tmp_path / "m.gguf", crafted / "mtp-crafted.gguf")
     assert_one_clear_line(result, 5, "one part of 2, under another name")
-    assert truth(tmp_path / "m.gguf", demo / "mtp-demo.gguf").fate in ("refuses", "aborts")
+    assert truth(tmp_path / "m.gguf", crafted / "mtp-crafted.gguf").fate in ("refuses", "aborts")
 
 
 EVIL = "\x1b]0;owned\x07\x1b[31m\u202e" + "x" * 9000
 
 
-def test_strings_of_a_file_reach_nobody_raw(cli: Cli, demo: Path, tmp_path: Path) -> None:
+def test_strings_of_a_file_reach_nobody_raw(cli: Cli, crafted: Path, tmp_path: Path) -> None:
     main, draft = (tmp_path / name for name in ("main.gguf", "mtp-main.gguf"))
-    for source, target in ((demo / "demo.gguf", main), (demo / "mtp-demo.gguf", draft)):
+    for source, target in ((crafted / "crafted.gguf", main), (crafted / "mtp-crafted.gguf", draft)):
         target.write_bytes(source.read_bytes())
 
     def poison(parts: Edited) -> None:

@@ -120,19 +120,19 @@ def test_a_cache_that_cannot_be_written_is_none(
 
 
 def test_small_and_fresh_files_are_not_remembered(
-    cache: Path, demo: Path, real_size: list[Path], tmp_path: Path
+    cache: Path, crafted: Path, real_size: list[Path], tmp_path: Path
 ) -> None:
-    load_facts(demo / "demo.gguf")
+    load_facts(crafted / "crafted.gguf")
     copy = tmp_path / "copy.gguf"
     hollow_copy(real_size[1], copy)
     load_facts(copy)
     assert not cache.exists()
 
 
-def test_a_change_behind_the_clock_is_seen(cli: Cli, demo: Path, tmp_path: Path) -> None:
+def test_a_change_behind_the_clock_is_seen(cli: Cli, crafted: Path, tmp_path: Path) -> None:
     """A small file is always read: nothing can be stale."""
-    copy = tmp_path / "demo.gguf"
-    shutil.copyfile(demo / "demo.gguf", copy)
-    assert cli("check", copy, demo / "mtp-demo.gguf").code == 0
+    copy = tmp_path / "crafted.gguf"
+    shutil.copyfile(crafted / "crafted.gguf", copy)
+    assert cli("check", copy, crafted / "mtp-crafted.gguf").code == 0
     edit(copy, lambda parts: parts.set("gemma4.attention.sliding_window", U32, 64))
-    assert "sliding window" in cli("check", copy, demo / "mtp-demo.gguf").stderr
+    assert "sliding window" in cli("check", copy, crafted / "mtp-crafted.gguf").stderr

@@ -59,7 +59,7 @@ def load(url: str, clients: int, seconds: float, seed: int) -> collections.Count
 
 def bare(cli: Cli, clients: int, seconds: float, seed: int) -> collections.Counter[str]:
     """How requests to the same command without llmtp end."""
-    argv = shlex.split(cli("run", "demo", "--dry-run").stdout)
+    argv = shlex.split(cli("run", "crafted", "--dry-run").stdout)
     port = free_port()
     argv[argv.index("--port") + 1] = str(port)
     with subprocess.Popen(
@@ -78,7 +78,7 @@ def bare(cli: Cli, clients: int, seconds: float, seed: int) -> collections.Count
 def test_many_clients_see_no_error_of_ours(cli: Cli, soak: bool, dice: random.Random) -> None:
     clients, seconds = (64, 300.0) if soak else (16, 5.0)
     seed = dice.randrange(1 << 30)
-    with cli.start("run", "demo", "--json") as running:
+    with cli.start("run", "crafted", "--json") as running:
         ready = running.wait_event("ready")
         running.wait_event("sample")
         ends = load(ready["url"], clients, seconds, seed)

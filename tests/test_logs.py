@@ -45,7 +45,7 @@ def post(url: str, body: str, key: str) -> None:
 @pytest.mark.parametrize("asked", [False, True])
 def test_no_log_quotes_a_request_or_a_key(cli: Cli, asked: bool) -> None:
     more = ["--", "-v"] if asked else []
-    with cli.start("run", "demo", "--json", "--make-key", *more) as running:
+    with cli.start("run", "crafted", "--json", "--make-key", *more) as running:
         log = Path(running.wait_event("starting")["log"])
         ready = running.wait_event("ready")
         running.wait_event("sample")

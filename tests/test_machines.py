@@ -112,19 +112,19 @@ def run_out(
 
 @pytest.mark.soak
 @pytest.mark.parametrize("asks", [False, True])
-def test_no_machine_runs_out(demo: Path, soak: bool, dice: random.Random, asks: bool) -> None:
+def test_no_machine_runs_out(crafted: Path, soak: bool, dice: random.Random, asks: bool) -> None:
     machines, chance = (200, dice) if soak else (25, random.Random(20261125))
-    failed, met = run_out(real_size(demo), machines, chance, asks=asks)
+    failed, met = run_out(real_size(crafted), machines, chance, asks=asks)
     assert failed == 0
     assert len(met) >= 2
 
 
 @pytest.mark.soak
 def test_a_planner_that_forgets_the_drafter_is_found_out(
-    demo: Path, soak: bool, dice: random.Random
+    crafted: Path, soak: bool, dice: random.Random
 ) -> None:
     """As llama-server's own --fit does, which counts nothing for it."""
-    ref = real_size(demo)
+    ref = real_size(crafted)
     assert ref.draft is not None
     shape = replace(ref.draft.shape, width=64, feed_forward=(64,) * 4)
     nothing = replace(ref.draft, tensor_bytes=TensorBytes({}), vocabulary_size=1, text=shape)

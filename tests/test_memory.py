@@ -22,14 +22,14 @@ from llmtp.units import MiB
 
 KV_LINE = re.compile(r"llama_kv_cache: size = +([\d.]+) MiB")
 SHAPES = {
-    "demo": CRAFTED,
+    "crafted": CRAFTED,
     "wide": replace(CRAFTED, kv_heads_sliding=4, kv_heads_full=2, head_full=64, head_sliding=32),
     "narrow window": replace(CRAFTED, window=64),
 }
 CASES = [
-    ("demo", Settings(4096)),
-    ("demo", Settings(8192, parallel=3)),
-    ("demo", Settings(1000, parallel=2)),
+    ("crafted", Settings(4096)),
+    ("crafted", Settings(8192, parallel=3)),
+    ("crafted", Settings(1000, parallel=2)),
     ("wide", Settings(8192, kv_type="q8_0")),
     ("wide", Settings(5000, parallel=4, kv_type="f32")),
     ("narrow window", Settings(2048, kv_type="bf16")),

@@ -34,7 +34,7 @@ def png(width: int, height: int) -> str:
 
 
 def test_a_server_sees_and_still_drafts(cli: Cli, projector: Path) -> None:
-    with cli.start("run", "demo", "--mmproj", projector, "--json") as running:
+    with cli.start("run", "crafted", "--mmproj", projector, "--json") as running:
         planned = running.wait_event("planned")
         url = running.wait_event("ready")["url"]
         assert running.wait_event("mtp")["active"] is True
@@ -51,34 +51,34 @@ def test_a_server_sees_and_still_drafts(cli: Cli, projector: Path) -> None:
 
 
 def test_without_it_the_plan_has_none(cli: Cli, projector: Path) -> None:
-    without = cli("plan", "demo", "--json").json["data"]
+    without = cli("plan", "crafted", "--json").json["data"]
     assert (without["mmproj"], without["host"]["mmproj_bytes"]) == (None, 0)
     assert "--mmproj" not in without["argv"]
     card = ["--vram", "8GiB", "--backend", "cuda", "--json"]
-    plain = cli("plan", "demo", *card).json["data"]["devices"][0]
-    seeing = cli("plan", "demo", "--mmproj", projector, *card).json["data"]["devices"][0]
+    plain = cli("plan", "crafted", *card).json["data"]["devices"][0]
+    seeing = cli("plan", "crafted", "--mmproj", projector, *card).json["data"]["devices"][0]
     assert seeing["used_bytes"] - plain["used_bytes"] == seeing["mmproj_bytes"] > 0
-    assert "mmproj" in cli("plan", "demo", "--mmproj", projector).stdout
-    assert "mmproj" not in cli("plan", "demo").stdout
+    assert "mmproj" in cli("plan", "crafted", "--mmproj", projector).stdout
+    assert "mmproj" not in cli("plan", "crafted").stdout
 
 
-def test_one_that_does_not_fit_is_refused(cli: Cli, demo: Path, tmp_path: Path) -> None:
+def test_one_that_does_not_fit_is_refused(cli: Cli, crafted: Path, tmp_path: Path) -> None:
     """The engine loads both models before it finds that out."""
     wrong = make_mmproj(tmp_path / "mmproj-wrong.gguf", 3840)
-    refused = cli("run", "demo", "--mmproj", wrong, "--ask", "hi")
+    refused = cli("run", "crafted", "--mmproj", wrong, "--ask", "hi")
     assert_one_clear_line(refused, 3, "made for another model: Gemma 4 12B", "hidden size 128")
-    draft = cli("plan", "demo", "--mmproj", demo / "mtp-demo.gguf")
+    draft = cli("plan", "crafted", "--mmproj", crafted / "mtp-crafted.gguf")
     assert_one_clear_line(draft, 3, "is no vision projector")
-    missing = cli("plan", "demo", "--mmproj", tmp_path / "nowhere.gguf")
+    missing = cli("plan", "crafted", "--mmproj", tmp_path / "nowhere.gguf")
     assert_one_clear_line(missing, 8, "there is no file")
 
 
 def test_auto_takes_the_one_that_lies_near(
-    cli: Cli, demo: Path, projector: Path, tmp_path: Path
+    cli: Cli, crafted: Path, projector: Path, tmp_path: Path
 ) -> None:
     main = tmp_path / "m-it.gguf"
-    main.write_bytes((demo / "demo.gguf").read_bytes())
-    (tmp_path / "mtp.gguf").write_bytes((demo / "mtp-demo.gguf").read_bytes())
+    main.write_bytes((crafted / "crafted.gguf").read_bytes())
+    (tmp_path / "mtp.gguf").write_bytes((crafted / "mtp-crafted.gguf").read_bytes())
     none = cli("plan", main, "--mmproj", "auto")
     assert_one_clear_line(none, 8, "there is no vision projector near", "--mmproj PATH")
     near = tmp_path / "mmproj-F16.gguf"
@@ -89,9 +89,10 @@ def test_auto_takes_the_one_that_lies_near(
 
 
 def test_auto_fetches_the_one_of_the_repository(
-    cli: Cli, demo: Path, projector: Path, tmp_path: Path
+    cli: Cli, crafted: Path, projector: Path, tmp_path: Path
 ) -> None:
-    files = {"m-it-Q8_0.gguf": demo / "demo.gguf", "mtp-m-it.gguf": demo / "mtp-demo.gguf",
+    files = {"m-it-Q8_0.gguf": crafted / "crafted.gguf",
+             "mtp-m-it.gguf": crafted / "mtp-crafted.gguf",
              "mmproj-F32.gguf": projector, "mmproj-F16.gguf": projector}  # fmt: skip
     with fake_hub() as hub:
         hub.repos["a/b"] = Repo(files)

@@ -30,8 +30,8 @@ def rules(main: Path, draft: Path) -> dict[str, str]:
     return {finding.rule: finding.level for finding in findings}
 
 
-def test_the_demo_pair_is_right(demo: Path) -> None:
-    assert rules(demo / "demo.gguf", demo / "mtp-demo.gguf") == {}
+def test_the_crafted_pair_is_right(crafted: Path) -> None:
+    assert rules(crafted / "crafted.gguf", crafted / "mtp-crafted.gguf") == {}
 
 
 @pytest.mark.parametrize("case", WRONG)
@@ -45,8 +45,8 @@ def test_another_window_only_warns(tmp_path: Path) -> None:
     assert rules(*pair) == {"sliding-window": "warning"}
 
 
-def test_roles_are_recognised(demo: Path) -> None:
-    main, draft = demo / "demo.gguf", demo / "mtp-demo.gguf"
+def test_roles_are_recognised(crafted: Path) -> None:
+    main, draft = crafted / "crafted.gguf", crafted / "mtp-crafted.gguf"
     assert rules(draft, main) == {"pair-swapped": "error"}
     assert rules(main, main) == {"draft-kind": "error"}
     assert rules(draft, draft) == {"main-is-drafter": "error"}
@@ -64,7 +64,7 @@ def test_the_engine_does_worse_than_reject(tmp_path: Path) -> None:
 
 
 def test_check_says_compatible(cli: Cli) -> None:
-    result = cli("check", "demo", "--json")
+    result = cli("check", "crafted", "--json")
     assert result.code == 0
     data = result.json["data"]
     assert data["compatible"] is True

@@ -37,8 +37,8 @@ def test_a_bar_is_as_long_as_its_parts() -> None:
 
 
 def test_the_verdict_comes_first_and_every_row_says_its_source(cli: Cli) -> None:
-    lines = cli("plan", "demo").stdout.splitlines()
-    assert lines[0].startswith("demo: F32, context 8,192, n-max 3")
+    lines = cli("plan", "crafted").stdout.splitlines()
+    assert lines[0].startswith("crafted: F32, context 8,192, n-max 3")
     assert lines[1].startswith("fits: ")
     assert lines[1].endswith("to spare (margin 1.00 GiB)")
     bar = next(line for line in lines if "█" in line)
@@ -50,7 +50,7 @@ def test_the_verdict_comes_first_and_every_row_says_its_source(cli: Cli) -> None
 
 
 def test_in_a_narrow_terminal_sources_stand_below(cli: Cli) -> None:
-    args = ("plan", "demo", "--vram", "1GiB,2GiB")
+    args = ("plan", "crafted", "--vram", "1GiB,2GiB")
     wide = cli(*args, env={"COLUMNS": "140"}).stdout
     narrow = cli(*args, env={"COLUMNS": "60"}).stdout
     assert "weights: header" not in wide
@@ -62,15 +62,16 @@ def test_in_a_narrow_terminal_sources_stand_below(cli: Cli) -> None:
 
 def test_of_two_cards_of_one_name_the_used_one_is_judged(cli: Cli, tmp_path: Path) -> None:
     env = {"FAKE_ENGINE": "twins"}
-    shown = cli("plan", "demo", "--engine", fake_engine(tmp_path), env=env).stdout.splitlines()
+    shown = cli("plan", "crafted", "--engine", fake_engine(tmp_path), env=env).stdout.splitlines()
     assert "of 23.44 GiB in NVIDIA Twin (CUDA1)" in shown[1]
     assert any(line.startswith("NVIDIA Twin (CUDA1)  ") for line in shown[2:6])
 
 
 def test_the_place_with_the_layers_is_the_one_that_is_judged(cli: Cli) -> None:
-    shown = cli("plan", "demo", "--vram", "1GiB,2GiB", "--backend", "vulkan").stdout
+    cards = ("--vram", "1GiB,2GiB", "--backend", "vulkan")
+    shown = cli("plan", "crafted", *cards).stdout
     assert "of 2.00 GiB in imagined card 1" in shown.splitlines()[1]
-    data = cli("plan", "demo", "--vram", "1GiB,2GiB", "--backend", "vulkan", "--json").json["data"]
+    data = cli("plan", "crafted", *cards, "--json").json["data"]
     assert set(data["sources"]) == {"weights", "kv", "compute", "draft", "mmproj", "overhead",
                                     "free"}  # fmt: skip
     assert data["checkpoints"] == 32

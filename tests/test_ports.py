@@ -48,7 +48,7 @@ def test_a_foreign_server_is_never_taken_for_ours(
     waits = tmp_path / "waits"
     os.mkfifo(waits)
     env = {"FAKE_ENGINE": mode, "FAKE_ENGINE_WAITS": str(waits)}
-    args = ("run", "demo", "--json", "--engine", fake_engine(tmp_path))
+    args = ("run", "crafted", "--json", "--engine", fake_engine(tmp_path))
     with cli.start(*args, env=env) as running, contextlib.ExitStack() as stack:
         log = Path(running.wait_event("starting")["log"])
         wait_until(lambda: "my port is" in log.read_text(encoding="utf-8"))
@@ -76,7 +76,7 @@ def robbed_at_start(folder: Path, times: int) -> dict[str, str]:
 
 
 def test_a_port_that_was_taken_meanwhile_is_replaced(cli: Cli, tmp_path: Path) -> None:
-    args = ("run", "demo", "--json", "--engine", fake_engine(tmp_path))
+    args = ("run", "crafted", "--json", "--engine", fake_engine(tmp_path))
     with cli.start(*args, env=robbed_at_start(tmp_path, 2)) as running:
         taken = [running.wait_event("restarting")["port"] for _ in range(2)]
         assert running.wait_event("ready")["port"] == taken[1] != taken[0]
@@ -84,20 +84,20 @@ def test_a_port_that_was_taken_meanwhile_is_replaced(cli: Cli, tmp_path: Path) -
 
 
 def test_a_port_that_was_asked_for_is_not_replaced(cli: Cli, tmp_path: Path) -> None:
-    args = ("run", "demo", "--ask", "x", "--port", "18080", "--engine", fake_engine(tmp_path))
+    args = ("run", "crafted", "--ask", "x", "--port", "18080", "--engine", fake_engine(tmp_path))
     result = cli(*args, env=robbed_at_start(tmp_path, 1))
     assert_one_clear_line(result, 2, "port 18080 was taken meanwhile", "leave out --port")
 
 
 def test_who_has_the_port_is_named(cli: Cli) -> None:
-    with cli.start("run", "demo", "--json") as running:
+    with cli.start("run", "crafted", "--json") as running:
         ready = running.wait_event("ready")
-        result = cli("run", "demo", "--ask", "x", "--port", str(ready["port"]))
-        assert_one_clear_line(result, 2, "taken by demo, which llmtp runs", "llmtp stop demo")
+        result = cli("run", "crafted", "--ask", "x", "--port", str(ready["port"]))
+        assert_one_clear_line(result, 2, "taken by crafted, which llmtp runs", "llmtp stop crafted")
         running.wait_event("sample")
         assert running.interrupt() == 130
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
-        result = cli("run", "demo", "--ask", "x", "--port", str(port))
+        result = cli("run", "crafted", "--ask", "x", "--port", str(port))
         taken = f"taken by {psutil.Process().name()}, process {os.getpid()}"
         assert_one_clear_line(result, 2, taken, f"kill {os.getpid()}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 import time
@@ -39,13 +40,20 @@ SHIPPED = ["demo", *(f"gemma-4-{size.lower()}" for size in sorted(SIZES))]
 SOURCE = "sources:\n  - repository: a/b\n    main: '*.gguf'\n    quants: Q8_0\n"
 
 
+@pytest.fixture
+def cli(cli: Cli) -> Cli:
+    """llmtp for somebody who has no profiles yet."""
+    shutil.rmtree(cli.home / ".config")
+    return cli
+
+
 def shipped(size: str) -> Profile:
     return load_profile_file(ROOT / "profiles" / f"gemma-4-{size.lower()}.yaml")
 
 
 def write(cli: Cli, name: str, content: str) -> Path:
     """A profile of the user's own."""
-    path = cli.home / ".config" / "llmtp" / "profiles" / f"{name}.yaml"
+    path = cli.profiles / f"{name}.yaml"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(content, encoding="utf-8", newline="")
     return path
@@ -224,7 +232,8 @@ def test_show(cli: Cli) -> None:
     demo = cli("profiles", "show", "demo").stdout
     assert "demo/demo.gguf" in demo
     assert "sources" not in demo
-    data = cli("profiles", "show", "demo", "--json").json["data"]
+    write(cli, "files", "main: m.gguf\nn_max: 3\n")
+    data = cli("profiles", "show", "files", "--json").json["data"]
     assert (data["n_max"], data["sources"], data["vllm"]) == (3, [], None)
     assert data["sampling"] == {"temp": None, "top_k": None, "top_p": None}
 
@@ -257,9 +266,8 @@ def test_what_a_profile_says_cannot_steer_the_terminal(cli: Cli) -> None:
 
 
 def test_path_names_a_folder_and_makes_none(cli: Cli) -> None:
-    folder = cli.home / ".config" / "llmtp" / "profiles"
-    assert cli("profiles", "path").stdout == f"{folder}\n"
-    assert cli("profiles", "path", "--json").json["data"] == {"path": str(folder)}
+    assert cli("profiles", "path").stdout == f"{cli.profiles}\n"
+    assert cli("profiles", "path", "--json").json["data"] == {"path": str(cli.profiles)}
     assert not (cli.home / ".config").exists()
 
 

@@ -167,9 +167,7 @@ def test_an_impossible_shape_is_named_with_its_line(cli: Cli, field: str, line: 
     key = line.split(":")[0]
     kept = [row for row in text.splitlines() if not row.startswith(f"  {key}:")]
     kept.insert(kept.index("shape:") + 1, f"  {line}")
-    path = cli.home / ".config" / "llmtp" / "profiles" / "mine.yaml"
-    path.parent.mkdir(parents=True)
-    path.write_text("\n".join(kept) + "\n", encoding="utf-8")
+    (cli.profiles / "mine.yaml").write_text("\n".join(kept) + "\n", encoding="utf-8")
     result = cli("plan", "mine", "--offline", "--json")
     assert result.code == 2, result.stdout
     message = result.json["findings"][0]["message"]

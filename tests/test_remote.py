@@ -22,7 +22,7 @@ from llmtp.gguf.reader import SkippedArray, read_header
 from llmtp.hub.choose import draft_candidates, main_candidates
 from llmtp.hubname import HubName, parse_hub_name
 
-MAIN, DRAFT = "demo-it-F32.gguf", "MTP/demo-it-F32-MTP.gguf"
+MAIN, DRAFT = "crafted-it-F32.gguf", "MTP/crafted-it-F32-MTP.gguf"
 
 
 @pytest.fixture
@@ -38,8 +38,8 @@ def alone(cli: Cli, tmp_path: Path) -> Cli:
     return cli
 
 
-def publish(hub: FakeHub, demo: Path, name: str = "llmtp/demo-GGUF", **kept: object) -> Repo:
-    files = {MAIN: demo / "demo.gguf", DRAFT: demo / "mtp-demo.gguf"}
+def publish(hub: FakeHub, crafted: Path, name: str = "llmtp/crafted-GGUF", **kept: object) -> Repo:
+    files = {MAIN: crafted / "crafted.gguf", DRAFT: crafted / "mtp-crafted.gguf"}
     hub.repos[name] = Repo(files, **kept)  # type: ignore[arg-type]  # fields of Repo
     return hub.repos[name]
 
@@ -52,20 +52,20 @@ def rules(result: Result) -> set[str]:
     return {finding["rule"] for finding in result.json["findings"]}
 
 
-def test_a_pair_is_judged_by_pieces_of_its_headers(alone: Cli, hub: FakeHub, demo: Path) -> None:
-    publish(hub, demo)
-    result = ask(alone, hub, "hf:llmtp/demo-GGUF:F32", "--json")
+def test_a_pair_is_judged_by_pieces_of_its_headers(alone: Cli, hub: FakeHub, crafted: Path) -> None:
+    publish(hub, crafted)
+    result = ask(alone, hub, "hf:llmtp/crafted-GGUF:F32", "--json")
     data = result.json["data"]
     assert (result.code, data["compatible"]) == (0, True), result.stdout
-    assert data["main"]["path"] == f"hf:llmtp/demo-GGUF@{'c' * 40}/{MAIN}"
+    assert data["main"]["path"] == f"hf:llmtp/crafted-GGUF@{'c' * 40}/{MAIN}"
     assert data["draft"]["path"].endswith(DRAFT)
     assert result.json["findings"] == []
-    size = (demo / "demo.gguf").stat().st_size
+    size = (crafted / "crafted.gguf").stat().st_size
     assert 0 < data["fetched_bytes"] == hub.sent_bytes < size / 4
     assert hub.asked == [
-        "/api/models/llmtp/demo-GGUF",
-        f"/llmtp/demo-GGUF/resolve/{'c' * 40}/{MAIN}",
-        f"/llmtp/demo-GGUF/resolve/{'c' * 40}/{DRAFT}",
+        "/api/models/llmtp/crafted-GGUF",
+        f"/llmtp/crafted-GGUF/resolve/{'c' * 40}/{MAIN}",
+        f"/llmtp/crafted-GGUF/resolve/{'c' * 40}/{DRAFT}",
     ]
 
 
@@ -150,10 +150,10 @@ def test_a_server_without_ranges_is_read_along(
     assert result.json["data"]["fetched_bytes"] < 20 << 20
 
 
-def test_the_same_content_elsewhere_is_known(alone: Cli, hub: FakeHub, demo: Path) -> None:
-    publish(hub, demo)
-    publish(hub, demo, "other/copy-GGUF")
-    first = ask(alone, hub, "hf:llmtp/demo-GGUF", "--json").json["data"]
+def test_the_same_content_elsewhere_is_known(alone: Cli, hub: FakeHub, crafted: Path) -> None:
+    publish(hub, crafted)
+    publish(hub, crafted, "other/copy-GGUF")
+    first = ask(alone, hub, "hf:llmtp/crafted-GGUF", "--json").json["data"]
     sent = hub.sent_bytes
     again = ask(alone, hub, "hf:other/copy-GGUF", "--json").json["data"]
     assert (hub.sent_bytes, again["fetched_bytes"]) == (sent, 0)
@@ -161,38 +161,38 @@ def test_the_same_content_elsewhere_is_known(alone: Cli, hub: FakeHub, demo: Pat
     assert again["main"]["quant"] == first["main"]["quant"]
 
 
-def test_the_token_goes_to_the_hub_and_no_further(alone: Cli, hub: FakeHub, demo: Path) -> None:
-    publish(hub, demo, access="private")
-    without = ask(alone, hub, "hf:llmtp/demo-GGUF")
-    assert_one_clear_line(without, 8, "there is no repository llmtp/demo-GGUF, or it is private")
-    result = ask(alone, hub, "hf:llmtp/demo-GGUF", "--json", token=TOKEN)
+def test_the_token_goes_to_the_hub_and_no_further(alone: Cli, hub: FakeHub, crafted: Path) -> None:
+    publish(hub, crafted, access="private")
+    without = ask(alone, hub, "hf:llmtp/crafted-GGUF")
+    assert_one_clear_line(without, 8, "there is no repository llmtp/crafted-GGUF, or it is private")
+    result = ask(alone, hub, "hf:llmtp/crafted-GGUF", "--json", token=TOKEN)
     assert result.code == 0, result.stdout
     assert set(hub.tokens_at_files) == {""}
     assert TOKEN not in result.stdout + result.stderr
 
 
-def test_a_gated_repository_says_what_to_do(alone: Cli, hub: FakeHub, demo: Path) -> None:
-    publish(hub, demo, access="gated")
-    assert_one_clear_line(ask(alone, hub, "hf:llmtp/demo-GGUF"), 5, "is gated", "hf auth login")
-    assert ask(alone, hub, "hf:llmtp/demo-GGUF", token=TOKEN).code == 0
+def test_a_gated_repository_says_what_to_do(alone: Cli, hub: FakeHub, crafted: Path) -> None:
+    publish(hub, crafted, access="gated")
+    assert_one_clear_line(ask(alone, hub, "hf:llmtp/crafted-GGUF"), 5, "is gated", "hf auth login")
+    assert ask(alone, hub, "hf:llmtp/crafted-GGUF", token=TOKEN).code == 0
 
 
-def test_a_revision_is_pinned_to_its_commit(alone: Cli, hub: FakeHub, demo: Path) -> None:
-    publish(hub, demo, commit="d" * 40, revisions=("main", "v1", "refs/pr/3"))
+def test_a_revision_is_pinned_to_its_commit(alone: Cli, hub: FakeHub, crafted: Path) -> None:
+    publish(hub, crafted, commit="d" * 40, revisions=("main", "v1", "refs/pr/3"))
     for revision in ("v1", "refs/pr/3", "d" * 40):
-        result = ask(alone, hub, f"hf:llmtp/demo-GGUF:F32@{revision}", "--json")
+        result = ask(alone, hub, f"hf:llmtp/crafted-GGUF:F32@{revision}", "--json")
         assert f"@{'d' * 40}/" in result.json["data"]["main"]["path"], result.stdout
-    assert_one_clear_line(ask(alone, hub, "hf:llmtp/demo-GGUF@v2"), 8, "has no revision 'v2'")
+    assert_one_clear_line(ask(alone, hub, "hf:llmtp/crafted-GGUF@v2"), 8, "has no revision 'v2'")
 
 
-def test_a_drafter_of_another_repository(alone: Cli, hub: FakeHub, demo: Path) -> None:
-    hub.repos["a/main"] = Repo({MAIN: demo / "demo.gguf"})
-    hub.repos["b/draft"] = Repo({"assistant.gguf": demo / "mtp-demo.gguf"})
+def test_a_drafter_of_another_repository(alone: Cli, hub: FakeHub, crafted: Path) -> None:
+    hub.repos["a/main"] = Repo({MAIN: crafted / "crafted.gguf"})
+    hub.repos["b/draft"] = Repo({"assistant.gguf": crafted / "mtp-crafted.gguf"})
     alone_ = ask(alone, hub, "hf:a/main")
-    assert_one_clear_line(alone_, 8, "there is no drafter for demo-it-F32.gguf in hf:a/main@")
+    assert_one_clear_line(alone_, 8, "there is no drafter for crafted-it-F32.gguf in hf:a/main@")
     assert ask(alone, hub, "hf:a/main", "hf:b/draft").code == 0
-    assert ask(alone, hub, demo / "demo.gguf", "hf:b/draft").code == 0
-    assert ask(alone, hub, "hf:a/main", demo / "mtp-demo.gguf").code == 0
+    assert ask(alone, hub, crafted / "crafted.gguf", "hf:b/draft").code == 0
+    assert ask(alone, hub, "hf:a/main", crafted / "mtp-crafted.gguf").code == 0
     swapped = ask(alone, hub, "hf:b/draft", "hf:a/main", "--json")
     assert (swapped.code, rules(swapped)) == (3, {"pair-swapped"})
     drafter = ask(alone, hub, "hf:b/draft", "--json")
@@ -200,37 +200,37 @@ def test_a_drafter_of_another_repository(alone: Cli, hub: FakeHub, demo: Path) -
 
 
 def test_a_wrong_drafter_in_the_repository_is_passed_over(
-    alone: Cli, hub: FakeHub, demo: Path, tmp_path: Path
+    alone: Cli, hub: FakeHub, crafted: Path, tmp_path: Path
 ) -> None:
     _, wrong = make_pair(tmp_path, draft=Shape(width=160))
     broken = tmp_path / "broken.gguf"
     broken.write_bytes(wrong.read_bytes()[:5000])
-    repo = publish(hub, demo)
+    repo = publish(hub, crafted)
     repo.files |= {"mtp-other.gguf": wrong, "mtp-broken.gguf": broken}
     assert (
-        ask(alone, hub, "hf:llmtp/demo-GGUF", "--json")
+        ask(alone, hub, "hf:llmtp/crafted-GGUF", "--json")
         .json["data"]["draft"]["path"]
         .endswith(DRAFT)
     )
     del repo.files[DRAFT]
-    left = ask(alone, hub, "hf:llmtp/demo-GGUF")
+    left = ask(alone, hub, "hf:llmtp/crafted-GGUF")
     assert_one_clear_line(left, 8, "mtp-other.gguf", "mtp-broken.gguf", "which it is not")
 
 
-def test_an_unknown_quant_shows_the_known_ones(alone: Cli, hub: FakeHub, demo: Path) -> None:
-    publish(hub, demo)
-    result = ask(alone, hub, "hf:llmtp/demo-GGUF:Q4_K_M")
+def test_an_unknown_quant_shows_the_known_ones(alone: Cli, hub: FakeHub, crafted: Path) -> None:
+    publish(hub, crafted)
+    result = ask(alone, hub, "hf:llmtp/crafted-GGUF:Q4_K_M")
     assert_one_clear_line(
         result,
         8,
         "no GGUF model in Q4_K_M",
         "expected one of F32)",
-        "for example: hf:llmtp/demo-GGUF:F32",
+        "for example: hf:llmtp/crafted-GGUF:F32",
     )
 
 
-def test_a_repository_without_gguf(alone: Cli, hub: FakeHub, demo: Path) -> None:
-    hub.repos["google/gemma"] = Repo({"model.safetensors": demo / "demo.gguf"})
+def test_a_repository_without_gguf(alone: Cli, hub: FakeHub, crafted: Path) -> None:
+    hub.repos["google/gemma"] = Repo({"model.safetensors": crafted / "crafted.gguf"})
     result = ask(alone, hub, "hf:google/gemma")
     assert_one_clear_line(result, 8, "there is no GGUF model in", "repository of a GGUF release")
 
@@ -249,30 +249,30 @@ def test_split_models_are_read_part_by_part(alone: Cli, hub: FakeHub, tmp_path: 
     assert_one_clear_line(ask(alone, hub, "hf:a/b:Q4_K_M"), 8, "there is no file", names[1])
 
 
-def test_a_profile_may_name_repositories(alone: Cli, hub: FakeHub, demo: Path) -> None:
-    publish(hub, demo)
-    folder = alone.home / ".config" / "llmtp" / "profiles"
-    folder.mkdir(parents=True)
-    (folder / "mine.yaml").write_text("main: hf:llmtp/demo-GGUF:F32\n", encoding="utf-8")
+def test_a_profile_may_name_repositories(alone: Cli, hub: FakeHub, crafted: Path) -> None:
+    publish(hub, crafted)
+    (alone.profiles / "mine.yaml").write_text("main: hf:llmtp/crafted-GGUF:F32\n", encoding="utf-8")
     assert ask(alone, hub, "mine").code == 0
     assert alone("plan", "mine", env=hub.env()).code == 0
-    (folder / "mine.yaml").write_text("main: hf:nonsense\n", encoding="utf-8")
+    (alone.profiles / "mine.yaml").write_text("main: hf:nonsense\n", encoding="utf-8")
     assert_one_clear_line(ask(alone, hub, "mine"), 2, "mine.yaml:1: main: ", "OWNER/REPO")
 
 
-def test_a_truncated_upload_is_named(alone: Cli, hub: FakeHub, demo: Path, tmp_path: Path) -> None:
+def test_a_truncated_upload_is_named(
+    alone: Cli, hub: FakeHub, crafted: Path, tmp_path: Path
+) -> None:
     cut = tmp_path / "cut.gguf"
-    cut.write_bytes((demo / "demo.gguf").read_bytes()[:-100])
+    cut.write_bytes((crafted / "crafted.gguf").read_bytes()[:-100])
     hub.repos["a/b"] = Repo({MAIN: cut})
     assert_one_clear_line(ask(alone, hub, "hf:a/b"), 5, "is truncated", "100 bytes are missing")
 
 
-def test_a_failing_server_is_no_bad_file(alone: Cli, hub: FakeHub, demo: Path) -> None:
-    publish(hub, demo)
+def test_a_failing_server_is_no_bad_file(alone: Cli, hub: FakeHub, crafted: Path) -> None:
+    publish(hub, crafted)
     hub.failures = [503]
-    assert_one_clear_line(ask(alone, hub, "hf:llmtp/demo-GGUF"), 5, "the Hub answers 503")
+    assert_one_clear_line(ask(alone, hub, "hf:llmtp/crafted-GGUF"), 5, "the Hub answers 503")
     hub.short_by = 10
-    assert_one_clear_line(ask(alone, hub, "hf:llmtp/demo-GGUF"), 5, "the Hub cannot be reached")
+    assert_one_clear_line(ask(alone, hub, "hf:llmtp/crafted-GGUF"), 5, "the Hub cannot be reached")
 
 
 @pytest.mark.parametrize(
@@ -281,19 +281,19 @@ def test_a_failing_server_is_no_bad_file(alone: Cli, hub: FakeHub, demo: Path) -
      '{"id": "a/b", "sha": "x", "siblings": [{"rfilename": 7}]}', "null"],
 )  # fmt: skip
 def test_a_nonsensical_listing_is_one_clear_line(
-    alone: Cli, hub: FakeHub, demo: Path, listing: str
+    alone: Cli, hub: FakeHub, crafted: Path, listing: str
 ) -> None:
-    publish(hub, demo)
+    publish(hub, crafted)
     hub.listing = listing
-    assert_one_clear_line(ask(alone, hub, "hf:llmtp/demo-GGUF"), 5, "makes no sense")
+    assert_one_clear_line(ask(alone, hub, "hf:llmtp/crafted-GGUF"), 5, "makes no sense")
 
 
-def test_names_with_tricks_are_not_looked_at(alone: Cli, hub: FakeHub, demo: Path) -> None:
-    publish(hub, demo)
+def test_names_with_tricks_are_not_looked_at(alone: Cli, hub: FakeHub, crafted: Path) -> None:
+    publish(hub, crafted)
     names = ["../../etc/it.gguf", "/etc/it.gguf", "a//it.gguf", "\x1b[31mit.gguf", "..\\it.gguf"]
     siblings = [{"rfilename": name, "size": 9, "blobId": "x"} for name in names]
     hub.listing = json.dumps({"id": "a/b", "sha": "c" * 40, "siblings": siblings})
-    result = ask(alone, hub, "hf:llmtp/demo-GGUF")
+    result = ask(alone, hub, "hf:llmtp/crafted-GGUF")
     assert_one_clear_line(result, 8, "there is no GGUF model")
     assert not [path for path in hub.asked if "resolve" in path]
 
@@ -309,13 +309,13 @@ def test_another_tokenizer_in_a_repository_warns(alone: Cli, hub: FakeHub, tmp_p
         assert (result.code, rules(result)) == (0, {"vocabulary-tokens"}), result.stdout
 
 
-def test_files_without_an_id_are_not_remembered(alone: Cli, hub: FakeHub, demo: Path) -> None:
-    publish(hub, demo)
-    files = hub.repos["llmtp/demo-GGUF"].files.items()
+def test_files_without_an_id_are_not_remembered(alone: Cli, hub: FakeHub, crafted: Path) -> None:
+    publish(hub, crafted)
+    files = hub.repos["llmtp/crafted-GGUF"].files.items()
     siblings = [{"rfilename": name, "size": path.stat().st_size} for name, path in files]
     hub.listing = json.dumps({"id": "a/b", "sha": "c" * 40, "siblings": siblings})
     for _ in range(2):
-        data = ask(alone, hub, "hf:llmtp/demo-GGUF", "--json").json["data"]
+        data = ask(alone, hub, "hf:llmtp/crafted-GGUF", "--json").json["data"]
         assert data["fetched_bytes"] > 0
         assert (data["main"]["kind"], data["draft"]["kind"]) == ("main", "assistant")
 
@@ -330,18 +330,18 @@ def test_an_endless_header_is_not_read_to_its_end(alone: Cli, hub: FakeHub, tmp_
 
 
 @pytest.mark.parametrize("sha", ["\x1b[2J", "main", "", "c" * 39, "../../x"])
-def test_a_commit_that_is_none(alone: Cli, hub: FakeHub, demo: Path, sha: str) -> None:
-    publish(hub, demo)
+def test_a_commit_that_is_none(alone: Cli, hub: FakeHub, crafted: Path, sha: str) -> None:
+    publish(hub, crafted)
     hub.listing = json.dumps({"id": "a/b", "sha": sha, "siblings": []})
-    result = ask(alone, hub, "hf:llmtp/demo-GGUF")
+    result = ask(alone, hub, "hf:llmtp/crafted-GGUF")
     assert_one_clear_line(result, 5, "makes no sense")
     assert "\x1b" not in result.stderr
 
 
-def test_a_malformed_token_stays_secret(alone: Cli, hub: FakeHub, demo: Path) -> None:
-    publish(hub, demo)
+def test_a_malformed_token_stays_secret(alone: Cli, hub: FakeHub, crafted: Path) -> None:
+    publish(hub, crafted)
     malformed = "hf_sec\x0cret"
-    result = ask(alone, hub, "hf:llmtp/demo-GGUF", token=malformed)
+    result = ask(alone, hub, "hf:llmtp/crafted-GGUF", token=malformed)
     assert_one_clear_line(result, 5, "the token has characters that no request can carry")
     assert "hf_sec" not in result.stderr
 

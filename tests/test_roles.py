@@ -92,15 +92,15 @@ ODD = {
 
 @pytest.mark.parametrize("name", ODD)
 def test_an_odd_file_is_named_in_both_places(
-    cli: Cli, demo: Path, tmp_path: Path, name: str
+    cli: Cli, crafted: Path, tmp_path: Path, name: str
 ) -> None:
     odd, path = ODD[name], tmp_path / "odd.gguf"
     path.write_bytes(odd.content)
-    as_main = cli("check", path, demo / "mtp-demo.gguf")
+    as_main = cli("check", path, crafted / "mtp-crafted.gguf")
     assert (as_main.code, "rejected" in as_main.stdout) == (3, True)
     assert f"odd.gguf is {odd.is_a}" in as_main.stderr or odd.is_a in as_main.stderr
     assert odd.fix_as_main in as_main.stderr
-    as_draft = cli("check", demo / "demo.gguf", path, "--json")
+    as_draft = cli("check", crafted / "crafted.gguf", path, "--json")
     assert (as_draft.code, as_draft.json["data"]["draft"]["kind"]) == (3, odd.kind)
     (finding,) = as_draft.json["findings"]
     assert finding["rule"] == "draft-kind"
@@ -131,9 +131,9 @@ def assert_words(text: str, *words: str) -> None:
         assert word in text, text
 
 
-def test_an_engine_is_worse_off_with_them(tmp_path: Path, demo: Path) -> None:
+def test_an_engine_is_worse_off_with_them(tmp_path: Path, crafted: Path) -> None:
     """What the names spare a user: refusals that speak of something else."""
-    main, draft = demo / "demo.gguf", demo / "mtp-demo.gguf"
+    main, draft = crafted / "crafted.gguf", crafted / "mtp-crafted.gguf"
     assert truth(draft, main).fate in ("aborts", "refuses")
     assert truth(draft, draft).fate in ("aborts", "refuses")
     assert truth(main, main).fate in ("aborts", "refuses")
@@ -228,7 +228,7 @@ def test_few_bits_warn_with_what_they_cost(cli: Cli, tmp_path: Path) -> None:
 
 
 def retype(parts: Edited, kind: int, block: int, size: int) -> None:
-    """Every matrix of a layer that can, as zeros of another type: they add nothing in the demo."""
+    """Every matrix of a layer that can, as zeros of another type: they add nothing in this pair."""
     for name, row in parts.tensors.items():
         if name.startswith("blk.") and len(row.shape) == 2 and row.shape[0] % block == 0:
             row.kind, row.data = kind, bytes(row.shape[0] // block * row.shape[1] * size)
@@ -256,8 +256,8 @@ def test_what_is_no_gguf_is_named(cli: Cli, tmp_path: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize("file", ["config.json", "model.safetensors.index.json"])
-def test_a_safetensors_folder_is_named(cli: Cli, tmp_path: Path, demo: Path, file: str) -> None:
+def test_a_safetensors_folder_is_named(cli: Cli, tmp_path: Path, crafted: Path, file: str) -> None:
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / file).write_text("{}")
-    for args in ([tmp_path / "model"], [demo / "demo.gguf", tmp_path / "model"]):
+    for args in ([tmp_path / "model"], [crafted / "crafted.gguf", tmp_path / "model"]):
         assert_one_clear_line(cli("check", *args), 3, "is a folder of safetensors", "GGUF release")

@@ -301,7 +301,7 @@ DOUBTED: dict[str, Case] = {
     ),
 }
 ACCEPTED: dict[str, Case] = {
-    "the demo pair": Case("", "hits"),
+    "the crafted pair": Case("", "hits"),
     "it attends": Case("", "hits", attends=True),
     "a drafter that reads sliding layers only": Case(
         "",
@@ -441,8 +441,8 @@ def test_wrong_flags_are_never_passed(
     assert "--draft-max" not in argv
 
 
-def test_a_main_model_without_its_drafter_is_refused_for_mtp(demo: Path) -> None:
-    found = truth(demo / "demo.gguf", None)
+def test_a_main_model_without_its_drafter_is_refused_for_mtp(crafted: Path) -> None:
+    found = truth(crafted / "crafted.gguf", None)
     assert_says(found, "refuses", "failed to create MTP context")
 
 

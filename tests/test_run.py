@@ -13,9 +13,7 @@ from pathlib import Path
 import pytest
 from harness import WAIT_S, Cli, alive, chat, http, live_screen
 
-EXPECTED = json.loads(
-    (Path(__file__).parent.parent / "profiles" / "demo" / "expected.json").read_text()
-)
+EXPECTED = json.loads((Path(__file__).parent / "crafted" / "expected.json").read_text())
 TEXT: str = EXPECTED["text"]
 
 
@@ -27,7 +25,7 @@ def is_free(port: int) -> bool:
 
 @pytest.mark.parametrize("n_max", ["1", "2", "3", "4"])
 def test_ask_has_exactly_the_expected_acceptance(cli: Cli, n_max: str) -> None:
-    result = cli("run", "demo", "--ask", "What is this?", "--n-max", n_max, "--json")
+    result = cli("run", "crafted", "--ask", "What is this?", "--n-max", n_max, "--json")
     assert result.code == 0
     data, counts = result.json["data"], EXPECTED["counts"][n_max]
     assert data["answer"] == TEXT
@@ -38,12 +36,12 @@ def test_ask_has_exactly_the_expected_acceptance(cli: Cli, n_max: str) -> None:
 
 @pytest.mark.parametrize("temp", ["0", "1.2"])
 def test_acceptance_does_not_depend_on_the_temperature(cli: Cli, temp: str) -> None:
-    data = cli("run", "demo", "--ask", "Why?", "--temp", temp, "--json").json["data"]
+    data = cli("run", "crafted", "--ask", "Why?", "--temp", temp, "--json").json["data"]
     assert (data["answer"], data["accepted"]) == (TEXT, EXPECTED["counts"]["3"]["accepted"])
 
 
 def test_ask_streams_to_stdout_and_sums_up_on_stderr(cli: Cli) -> None:
-    result = cli("run", "demo", "--ask", "-", stdin="hello\n")
+    result = cli("run", "crafted", "--ask", "-", stdin="hello\n")
     assert (result.code, result.stdout) == (0, TEXT + "\n")
     lines = result.stderr.splitlines()
     assert len(lines) == 1
@@ -53,14 +51,14 @@ def test_ask_streams_to_stdout_and_sums_up_on_stderr(cli: Cli) -> None:
 
 def test_ask_without_mtp(cli: Cli) -> None:
     for options in (["--n-max", "off"], ["--draft", "off"]):
-        result = cli("run", "demo", "--ask", "hello", *options)
+        result = cli("run", "crafted", "--ask", "hello", *options)
         assert (result.code, result.stdout) == (0, TEXT + "\n")
         assert "MTP off" in result.stderr
 
 
 def test_a_reader_that_has_enough_is_no_error(cli: Cli) -> None:
     with subprocess.Popen(
-        [str(cli.program), "run", "demo", "--ask", "x"],
+        [str(cli.program), "run", "crafted", "--ask", "x"],
         env=cli.env,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -74,7 +72,7 @@ def test_a_reader_that_has_enough_is_no_error(cli: Cli) -> None:
 
 
 def test_events_tell_the_whole_story(cli: Cli) -> None:
-    with cli.start("run", "demo", "--json") as running:
+    with cli.start("run", "crafted", "--json") as running:
         checked = running.wait_event("checked")
         planned = running.wait_event("planned")
         starting = running.wait_event("starting")
@@ -110,7 +108,7 @@ def test_events_tell_the_whole_story(cli: Cli) -> None:
 
 @pytest.mark.parametrize(("signum", "code"), [(signal.SIGTERM, 143), (signal.SIGHUP, 143)])
 def test_signals_stop_everything(cli: Cli, signum: int, code: int) -> None:
-    with cli.start("run", "demo", "--json") as running:
+    with cli.start("run", "crafted", "--json") as running:
         ready = running.wait_event("ready")
         assert running.interrupt(signum) == code
         assert not alive(ready["pid"])
@@ -119,7 +117,7 @@ def test_signals_stop_everything(cli: Cli, signum: int, code: int) -> None:
 
 @pytest.mark.parametrize("event", ["checked", "planned", "starting", "ready", "mtp"])
 def test_an_interruption_at_any_step_leaves_nothing(cli: Cli, event: str) -> None:
-    with cli.start("run", "demo", "--json") as running:
+    with cli.start("run", "crafted", "--json") as running:
         running.wait_event(event)
         assert running.interrupt(signal.SIGTERM) == 143
         assert json.loads(running.rest()[-1])["exit_code"] == 143
@@ -129,13 +127,13 @@ def test_a_port_that_was_asked_for(cli: Cli) -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    with cli.start("run", "demo", "--json", "--port", str(port)) as running:
+    with cli.start("run", "crafted", "--json", "--port", str(port)) as running:
         assert running.wait_event("ready")["url"] == f"http://127.0.0.1:{port}"
 
 
 def test_piped_output_is_plain_lines(cli: Cli) -> None:
-    with cli.start("run", "demo") as running:
-        running.wait_line(lambda line: line.startswith("demo: F32, context 8,192, n-max 3"))
+    with cli.start("run", "crafted") as running:
+        running.wait_line(lambda line: line.startswith("crafted: F32, context 8,192, n-max 3"))
         running.wait_line(lambda line: line.startswith("ready in "))
         running.wait_line(lambda line: line.startswith("MTP is on: "))
         running.wait_line(lambda line: "idle" in line and "RAM" in line)
@@ -159,12 +157,12 @@ def test_the_live_view_shows_what_matters(cli: Cli, columns: int) -> None:
             asked = True
         return all(words in screen for words in wanted)
 
-    screen = live_screen(cli, ["run", "demo"], columns, has_all)
+    screen = live_screen(cli, ["run", "crafted"], columns, has_all)
     assert "ctx_other" not in screen
 
 
 def test_a_foreign_web_page_gets_no_access(cli: Cli) -> None:
-    with cli.start("run", "demo", "--json") as running:
+    with cli.start("run", "crafted", "--json") as running:
         url = running.wait_event("ready")["url"]
         foreign, _ = http(f"{url}/health", headers={"Origin": "https://evil.example"})
         assert "access-control-allow-origin" not in foreign
@@ -175,7 +173,7 @@ def test_a_foreign_web_page_gets_no_access(cli: Cli) -> None:
 
 
 def test_a_key_is_made_needed_and_never_shown(cli: Cli) -> None:
-    with cli.start("run", "demo", "--json", "--make-key", "--host", "0.0.0.0") as running:
+    with cli.start("run", "crafted", "--json", "--make-key", "--host", "0.0.0.0") as running:
         planned = running.wait_event("planned")
         ready = running.wait_event("ready")
         running.wait_event("mtp")
@@ -198,7 +196,7 @@ def test_a_key_is_made_needed_and_never_shown(cli: Cli) -> None:
 
 
 def test_logs_are_private_and_hold_no_prompts(cli: Cli) -> None:
-    result = cli("run", "demo", "--ask", "my very secret question")
+    result = cli("run", "crafted", "--ask", "my very secret question")
     assert result.code == 0
     (log,) = (cli.home / ".local/state/llmtp/logs").glob("*.log")
     assert stat.S_IMODE(log.stat().st_mode) == 0o600
@@ -207,15 +205,15 @@ def test_logs_are_private_and_hold_no_prompts(cli: Cli) -> None:
     assert "secret question" not in text
 
 
-def test_a_local_pair_without_a_profile(cli: Cli, demo: Path) -> None:
+def test_a_local_pair_without_a_profile(cli: Cli, crafted: Path) -> None:
     """No profile pins n-max here, and a drafter as large as its model is no gain: it is off, and
     that is said; whoever asks for it has it."""
-    off = cli("run", demo / "demo.gguf", "--ask", "x", "--json").json
+    off = cli("run", crafted / "crafted.gguf", "--ask", "x", "--json").json
     assert off["data"]["n_max"] == 0
     (told,) = off["findings"]
     assert (told["rule"], told["level"]) == ("mtp-no-gain", "info")
     assert "times the speed at best is no gain" in told["message"]
-    result = cli("run", demo / "demo.gguf", "--n-max", "2", "--ask", "x", "--json")
+    result = cli("run", crafted / "crafted.gguf", "--n-max", "2", "--ask", "x", "--json")
     assert (result.code, result.json["findings"]) == (0, [])
     assert result.json["data"]["n_max"] == 2
     counts = EXPECTED["counts"]["2"]

@@ -30,17 +30,17 @@ from llmtp.server.process import TERM_WAIT_S
 def test_a_server_that_fails_is_named(
     cli: Cli, tmp_path: Path, mode: str, code: int, words: str
 ) -> None:
-    options = ["run", "demo", "--ask", "x", "--engine", str(fake_engine(tmp_path))]
+    options = ["run", "crafted", "--ask", "x", "--engine", str(fake_engine(tmp_path))]
     assert_one_clear_line(cli(*options, env={"FAKE_ENGINE": mode}), code, words)
 
 
 def test_the_thinking_is_not_part_of_the_answer(cli: Cli, tmp_path: Path) -> None:
-    result = cli("run", "demo", "--ask", "x", "--engine", fake_engine(tmp_path))
+    result = cli("run", "crafted", "--ask", "x", "--engine", fake_engine(tmp_path))
     assert (result.code, result.stdout) == (0, "The answer\n")
 
 
 def test_a_server_that_dies_while_answering(cli: Cli, tmp_path: Path) -> None:
-    options = ["run", "demo", "--ask", "x", "--engine", str(fake_engine(tmp_path)), "--json"]
+    options = ["run", "crafted", "--ask", "x", "--engine", str(fake_engine(tmp_path)), "--json"]
     result = cli(*options, env={"FAKE_ENGINE": "dies-while-answering"})
     assert (result.code, result.json["exit_code"]) == (7, 7)
     assert "was killed (SIGKILL)" in result.json["findings"][0]["message"]
@@ -59,7 +59,7 @@ def test_a_drafter_that_never_hits_is_a_warning(cli: Cli, tmp_path: Path, n_max:
 
 
 def test_a_drafter_that_is_not_used_is_told_before_the_end(cli: Cli, tmp_path: Path) -> None:
-    options = ["run", "demo", "--json", "--engine", str(fake_engine(tmp_path))]
+    options = ["run", "crafted", "--json", "--engine", str(fake_engine(tmp_path))]
     events = cli(*options, env={"FAKE_ENGINE": "never-drafts"}).lines
     mtp = next(event for event in events if event["event"] == "mtp")
     assert (mtp["active"], mtp["findings"][0]["rule"]) == (False, "mtp-inactive")
@@ -67,14 +67,14 @@ def test_a_drafter_that_is_not_used_is_told_before_the_end(cli: Cli, tmp_path: P
 
 
 def test_a_living_server_that_fails_a_request_is_not_called_dead(cli: Cli, tmp_path: Path) -> None:
-    options = ["run", "demo", "--ask", "x", "--engine", str(fake_engine(tmp_path))]
+    options = ["run", "crafted", "--ask", "x", "--engine", str(fake_engine(tmp_path))]
     result = cli(*options, env={"FAKE_ENGINE": "fails-requests"})
     assert_one_clear_line(result, 7, "the server lives, but failed the request: HTTP 500: no luck")
 
 
 def test_nohup_is_respected(cli: Cli) -> None:
     program, cli.program = cli.program, Path("/usr/bin/nohup")
-    with cli.start(str(program), "run", "demo", "--json") as running:
+    with cli.start(str(program), "run", "crafted", "--json") as running:
         pid = running.wait_event("ready")["pid"]
         running.process.send_signal(signal.SIGHUP)
         running.wait_event("sample")
@@ -90,7 +90,7 @@ def test_a_server_that_ignores_term_is_killed_with_its_children(
     """After the stated wait, or at once at the second Ctrl-C."""
     program = fake_engine(tmp_path)
     with cli.start(
-        "run", "demo", "--json", "--engine", program, env={"FAKE_ENGINE": "ignores-term"}
+        "run", "crafted", "--json", "--engine", program, env={"FAKE_ENGINE": "ignores-term"}
     ) as running:
         log = Path(running.wait_event("starting")["log"])
         pid = running.wait_event("ready")["pid"]
@@ -110,7 +110,7 @@ def test_a_server_that_ignores_term_is_killed_with_its_children(
 def test_logs_that_cannot_be_written_do_not_stop_the_server(cli: Cli, tmp_path: Path) -> None:
     blocked = tmp_path / "blocked"
     blocked.write_text("a file where the folder should be")
-    result = cli("run", "demo", "--ask", "x", env={"XDG_STATE_HOME": str(blocked)})
+    result = cli("run", "crafted", "--ask", "x", env={"XDG_STATE_HOME": str(blocked)})
     assert result.code == 0
 
 
@@ -119,7 +119,7 @@ def test_a_signal_at_any_moment_leaves_nothing(cli: Cli, soak: bool, dice: rando
     """The moment falls anywhere from the first import to a served sample."""
     for _ in range(200 if soak else 6):
         signum = dice.choice([signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-        with cli.start("run", "demo", "--json") as running:
+        with cli.start("run", "crafted", "--json") as running:
             with pytest.raises(subprocess.TimeoutExpired):
                 running.process.wait(dice.uniform(0.0, 1.0))
             running.process.send_signal(signum)
@@ -141,7 +141,7 @@ def test_a_signal_at_any_moment_leaves_nothing(cli: Cli, soak: bool, dice: rando
 def test_kills_at_any_moment_are_named(cli: Cli, soak: bool, dice: random.Random) -> None:
     """Before it was ready that is the end, and after that another start."""
     for _ in range(50 if soak else 2):
-        with cli.start("run", "demo", "--json") as running:
+        with cli.start("run", "crafted", "--json") as running:
             pid = running.wait_event("starting")["pid"]
             with pytest.raises(subprocess.TimeoutExpired):
                 running.process.wait(dice.uniform(0.0, 0.5))

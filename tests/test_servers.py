@@ -60,7 +60,7 @@ def entry(cli: Cli, name: str) -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def detached(cli: Cli, *args: str | Path, model: str = "demo") -> Iterator[dict[str, Any]]:
+def detached(cli: Cli, *args: str | Path, model: str = "crafted") -> Iterator[dict[str, Any]]:
     """A server in the background, and its data; whatever is left is stopped."""
     result = cli("run", model, "--detach", "--json", *args)
     assert result.code == 0, result
@@ -80,13 +80,13 @@ def assert_nothing_left(cli: Cli) -> None:
 
 def test_it_stays_when_who_started_it_is_gone(cli: Cli) -> None:
     """In a session of its own, with no terminal and no pipe, and usable from any other shell."""
-    result = cli("run", "demo", "--detach")
+    result = cli("run", "crafted", "--detach")
     assert result.code == 0, result
     name, url = result.stdout.split()
     (known,) = servers(cli)
-    assert (name, known["id"], known["state"]) == ("demo", "demo", "ready")
+    assert (name, known["id"], known["state"]) == ("crafted", "crafted", "ready")
     assert url == f"{known['url']}/v1"
-    assert (known["model"], known["restarts"], known["mtp"]) == ("demo", 0, True)
+    assert (known["model"], known["restarts"], known["mtp"]) == ("crafted", 0, True)
     llmtp = psutil.Process(known["llmtp_pid"])
     assert (os.getsid(llmtp.pid), llmtp.terminal()) == (llmtp.pid, None)
     held = {Path(f"/proc/{llmtp.pid}/fd/{number}").readlink() for number in (0, 1, 2)}
@@ -95,7 +95,7 @@ def test_it_stays_when_who_started_it_is_gone(cli: Cli) -> None:
     assert chat(known["url"])["choices"]
     assert url in cli("ps").stdout
     stopped = cli("stop", name)
-    assert (stopped.code, stopped.stdout, stopped.stderr) == (0, "", "demo stopped\n")
+    assert (stopped.code, stopped.stdout, stopped.stderr) == (0, "", "crafted stopped\n")
     assert not alive(known["pid"])
     assert not alive(llmtp.pid)
     assert_nothing_left(cli)
@@ -118,9 +118,9 @@ PS_KEYS = {"id", "pid", "llmtp_pid", "url", "model", "main", "state", "started_a
 
 
 def test_the_keys_of_json(cli: Cli) -> None:
-    told = {"run": cli("run", "demo", "--detach", "--json").json}
+    told = {"run": cli("run", "crafted", "--detach", "--json").json}
     told |= {command: cli(command, "--json").json for command in ("ps", "env", "logs", "stop")}
-    told["wait"] = cli("wait", "demo", "--json").json
+    told["wait"] = cli("wait", "crafted", "--json").json
     assert {name: set(body["data"]) for name, body in told.items()} == KEYS
     (server,) = told["ps"]["data"]["servers"]
     assert set(server) == PS_KEYS
@@ -141,12 +141,14 @@ def test_only_its_owner_can_look(cli: Cli) -> None:
 def test_a_start_that_fails_before_its_engine(cli: Cli) -> None:
     """The port is taken: the other llmtp ends before the entry is its own."""
     with socket.create_server(("127.0.0.1", 0)) as other:
-        result = cli("run", "demo", "--detach", "--port", str(other.getsockname()[1]))
+        result = cli("run", "crafted", "--detach", "--port", str(other.getsockname()[1]))
     assert_one_clear_line(result, 2, "is taken by")
     (ended,) = servers(cli, "--all")
     assert (ended["state"], ended["exit_code"], ended["log"]) == ("failed", 2, None)
-    assert_one_clear_line(cli("wait", "demo"), 2, "is taken by")
-    assert_one_clear_line(cli("logs", "demo"), 8, "no log of demo, whose engine was not started")
+    assert_one_clear_line(cli("wait", "crafted"), 2, "is taken by")
+    assert_one_clear_line(
+        cli("logs", "crafted"), 8, "no log of crafted, whose engine was not started"
+    )
     assert "its engine was not started" in cli("bug-report", "--out", "-").stdout
     assert_nothing_left(cli)
 
@@ -154,19 +156,19 @@ def test_a_start_that_fails_before_its_engine(cli: Cli) -> None:
 def test_an_entry_of_the_dead_keeps_no_start_waiting(cli: Cli) -> None:
     """What a restart of the machine leaves; the next start settles it."""
     with detached(cli):
-        known = entry(cli, "demo")
+        known = entry(cli, "crafted")
     gone = {"pid": known["llmtp"]["pid"], "started": "another boot"}
     alike = {"state": "ready", "exit_code": None, "llmtp": gone, "server": gone}
-    (folder(cli) / "demo.json").write_text(json.dumps(known | alike))
+    (folder(cli) / "crafted.json").write_text(json.dumps(known | alike))
     since = time.monotonic()
     with detached(cli, "-v"):
         assert time.monotonic() - since < 30
-        assert [one["id"] for one in servers(cli)] == ["demo"]
+        assert [one["id"] for one in servers(cli)] == ["crafted"]
 
 
 def test_grouped_options_and_findings(cli: Cli) -> None:
     """`-vd` is two options; each finding is told once."""
-    result = cli("run", "demo", "-vd", "--json", "--", "-v")
+    result = cli("run", "crafted", "-vd", "--json", "--", "-v")
     assert result.code == 0, result
     rules = [one["rule"] for one in result.json["findings"]]
     assert rules == sorted(set(rules), key=rules.index)
@@ -176,7 +178,7 @@ def test_grouped_options_and_findings(cli: Cli) -> None:
 
 def test_a_failed_start_is_told_as_in_the_foreground(cli: Cli, tmp_path: Path) -> None:
     engine = fake_engine(tmp_path)
-    args = ("run", "demo", "--engine", engine, "--detach")
+    args = ("run", "crafted", "--engine", engine, "--detach")
     result = cli(*args, env={"FAKE_ENGINE": "unknown-end"})
     assert_one_clear_line(result, 6, "the moon is in the wrong")
     body = cli(*args, "--json", env={"FAKE_ENGINE": "unknown-end"}).json
@@ -184,28 +186,28 @@ def test_a_failed_start_is_told_as_in_the_foreground(cli: Cli, tmp_path: Path) -
     assert_nothing_left(cli)
     (ended,) = servers(cli, "--all")
     assert (ended["state"], ended["exit_code"]) == ("failed", 6)
-    waited = cli("wait", "demo")
+    waited = cli("wait", "crafted")
     assert_one_clear_line(waited, 6, "the moon is in the wrong")
 
 
 def test_what_runs_already_is_offered(cli: Cli) -> None:
     with detached(cli, "--ctx", "4096") as first:
-        again = cli("run", "demo", "--ctx", "4096", "--detach", "--json").json
+        again = cli("run", "crafted", "--ctx", "4096", "--detach", "--json").json
         assert again["data"]["was_running"]
         assert not first["was_running"]
         assert (again["data"]["id"], again["data"]["url"]) == (first["id"], first["url"])
         assert [one["rule"] for one in again["findings"]] == ["already-running"]
-        same_port = ("run", "demo", "--ctx", "4096", "--detach", "--port", str(first["port"]))
-        assert cli(*same_port).stdout == f"demo  {first['url']}/v1\n"
-        other = cli("run", "demo", "--ctx", "8192", "--detach", "--json").json["data"]
-        assert (other["id"], other["was_running"]) == ("demo-2", False)
-        taken = cli("run", "demo", "--detach", "--port", str(first["port"]))
-        assert_one_clear_line(taken, 2, f"port {first['port']}", "demo, which llmtp runs",
-                              "llmtp stop demo")  # fmt: skip
-        with cli.start("run", "demo", "--ctx", "4096", "--no-live") as running:
-            running.wait_line(lambda line: "demo runs already, as demo at http" in line)
+        same_port = ("run", "crafted", "--ctx", "4096", "--detach", "--port", str(first["port"]))
+        assert cli(*same_port).stdout == f"crafted  {first['url']}/v1\n"
+        other = cli("run", "crafted", "--ctx", "8192", "--detach", "--json").json["data"]
+        assert (other["id"], other["was_running"]) == ("crafted-2", False)
+        taken = cli("run", "crafted", "--detach", "--port", str(first["port"]))
+        assert_one_clear_line(taken, 2, f"port {first['port']}", "crafted, which llmtp runs",
+                              "llmtp stop crafted")  # fmt: skip
+        with cli.start("run", "crafted", "--ctx", "4096", "--no-live") as running:
+            running.wait_line(lambda line: "crafted runs already, as crafted at http" in line)
             running.wait_line(lambda line: line.startswith("ready in"))
-            assert [one["id"] for one in servers(cli)] == ["demo", "demo-2", "demo-3"]
+            assert [one["id"] for one in servers(cli)] == ["crafted", "crafted-2", "crafted-3"]
             assert running.interrupt() == 130
     assert_nothing_left(cli)
 
@@ -226,7 +228,7 @@ def race(cli: Cli, commands: list[tuple[str, ...]]) -> list[Result]:
 
 
 def test_who_starts_the_same_at_once_gets_the_same(cli: Cli) -> None:
-    results = race(cli, [("run", "demo", "--detach")] * 5)
+    results = race(cli, [("run", "crafted", "--detach")] * 5)
     assert {result.code for result in results} == {0}, results
     assert len({result.stdout for result in results}) == 1
     assert len(servers(cli)) == 1
@@ -235,11 +237,11 @@ def test_who_starts_the_same_at_once_gets_the_same(cli: Cli) -> None:
 
 
 def test_who_starts_others_at_once_gets_others(cli: Cli) -> None:
-    results = race(cli, [("run", "demo", "--detach", "--ctx", f"{1024 * n}") for n in (2, 3, 4)])
+    results = race(cli, [("run", "crafted", "--detach", "--ctx", f"{1024 * n}") for n in (2, 3, 4)])
     assert {result.code for result in results} == {0}, results
-    assert sorted(one["id"] for one in servers(cli)) == ["demo", "demo-2", "demo-3"]
+    assert sorted(one["id"] for one in servers(cli)) == ["crafted", "crafted-2", "crafted-3"]
     assert len({one["url"] for one in servers(cli)}) == 3
-    assert_one_clear_line(cli("stop"), 2, "3 servers run: demo", "demo-2", "demo-3")
+    assert_one_clear_line(cli("stop"), 2, "3 servers run: crafted", "crafted-2", "crafted-3")
     assert cli("stop", "all").code == 0
     assert_nothing_left(cli)
     assert cli("stop", "all").stderr == "no server runs\n"
@@ -248,15 +250,15 @@ def test_who_starts_others_at_once_gets_others(cli: Cli) -> None:
 @pytest.mark.parametrize("lines", [True, False])
 def test_a_server_in_the_foreground_is_stopped_with_success(cli: Cli, lines: bool) -> None:
     more = ["--json"] if lines else ["--no-live"]
-    with cli.start("run", "demo", *more) as running:
+    with cli.start("run", "crafted", *more) as running:
         if lines:
-            assert running.wait_event("ready")["id"] == "demo"
+            assert running.wait_event("ready")["id"] == "crafted"
             running.wait_event("sample")
         else:
             running.wait_line(lambda line: "idle" in line)
         (known,) = servers(cli)
         assert (known["detached"], known["llmtp_pid"]) == (False, running.process.pid)
-        assert cli("stop", "demo").code == 0
+        assert cli("stop", "crafted").code == 0
         assert running.process.wait(WAIT_S) == 0
         last = running.rest()[-1]
         assert json.loads(last)["exit_code"] == 0 if lines else last.startswith("stopped after")
@@ -272,11 +274,11 @@ def test_a_server_without_its_llmtp_is_known_and_stopped(cli: Cli) -> None:
         assert (lone["state"], lone["llmtp_pid"]) == ("unsupervised", None)
         assert (lone["pid"], lone["url"]) == (known["pid"], data["url"])
         assert alive(lone["pid"])
-        assert "end it: llmtp stop demo" in cli("ps").stderr
-        other = cli("run", "demo", "--make-key", "--detach", "--json").json["data"]
-        assert (other["id"], other["was_running"]) == ("demo-2", False)
-        stopped = cli("stop", "demo")
-        assert (stopped.code, stopped.stderr) == (0, "demo stopped; nobody kept it up\n")
+        assert "end it: llmtp stop crafted" in cli("ps").stderr
+        other = cli("run", "crafted", "--make-key", "--detach", "--json").json["data"]
+        assert (other["id"], other["was_running"]) == ("crafted-2", False)
+        stopped = cli("stop", "crafted")
+        assert (stopped.code, stopped.stderr) == (0, "crafted stopped; nobody kept it up\n")
         assert not alive(lone["pid"])
     assert_nothing_left(cli)
 
@@ -287,13 +289,13 @@ def test_an_engine_whose_entry_is_gone_is_found(cli: Cli) -> None:
         (known,) = servers(cli)
         os.kill(known["llmtp_pid"], signal.SIGKILL)
         wait_until(lambda: not alive(known["llmtp_pid"]))
-        (folder(cli) / "demo.json").unlink()
+        (folder(cli) / "crafted.json").unlink()
         (lone,) = servers(cli)
-        assert (lone["id"], lone["state"], lone["pid"]) == ("demo", "unsupervised", data["pid"])
+        assert (lone["id"], lone["state"], lone["pid"]) == ("crafted", "unsupervised", data["pid"])
         assert (lone["url"], lone["n_max"], lone["started_at"]) == (None, None, None)
         for command in ("env", "top"):
-            assert_one_clear_line(cli(command), 8, "where demo listens is not known any more")
-        assert cli("stop", "demo").code == 0
+            assert_one_clear_line(cli(command), 8, "where crafted listens is not known any more")
+        assert cli("stop", "crafted").code == 0
         assert not alive(data["pid"])
     assert_nothing_left(cli)
 
@@ -307,9 +309,13 @@ def test_both_killed_leave_nothing(cli: Cli) -> None:
         assert_nothing_left(cli)
         (ended,) = servers(cli, "--all")
         assert (ended["state"], ended["exit_code"]) == ("failed", 7)
-        assert_one_clear_line(cli("wait", "demo"), 7, "demo and the llmtp that kept it up are gone")
-        assert_one_clear_line(cli("stop", "demo"), 8, "demo has ended (7)", "llmtp logs demo")
-        assert data["log"] in cli("wait", "demo").stderr
+        assert_one_clear_line(
+            cli("wait", "crafted"), 7, "crafted and the llmtp that kept it up are gone"
+        )
+        assert_one_clear_line(
+            cli("stop", "crafted"), 8, "crafted has ended (7)", "llmtp logs crafted"
+        )
+        assert data["log"] in cli("wait", "crafted").stderr
 
 
 @pytest.mark.parametrize("of", ["another start", "another boot"])
@@ -317,8 +323,8 @@ def test_a_number_of_somebody_else_is_never_signalled(cli: Cli, of: str) -> None
     """After a restart of the machine, or long after, the numbers are those of others."""
     with detached(cli):
         pass
-    file = folder(cli) / "demo.json"
-    known = entry(cli, "demo")
+    file = folder(cli) / "crafted.json"
+    known = entry(cli, "crafted")
     other = subprocess.Popen(["sleep", "600"], start_new_session=True)
     try:
         ticks = Path(f"/proc/{other.pid}/stat").read_text().rpartition(")")[2].split()[19]
@@ -331,7 +337,9 @@ def test_a_number_of_somebody_else_is_never_signalled(cli: Cli, of: str) -> None
         alike = {"state": "ready", "exit_code": None, "llmtp": process, "server": process}
         file.write_text(json.dumps(known | alike))
         assert servers(cli) == []
-        assert_one_clear_line(cli("stop", "demo"), 8, "demo has ended (7)", "llmtp logs demo")
+        assert_one_clear_line(
+            cli("stop", "crafted"), 8, "crafted has ended (7)", "llmtp logs crafted"
+        )
         assert other.poll() is None
         file.write_text(json.dumps(known | alike))
         assert cli("stop", "all").code == 0
@@ -347,7 +355,7 @@ def test_a_file_that_never_ends_is_not_read(cli: Cli) -> None:
     with detached(cli):
         os.mkfifo(folder(cli) / "other.json")
         result = cli("ps", "--json")
-        assert [one["id"] for one in result.json["data"]["servers"]] == ["demo"]
+        assert [one["id"] for one in result.json["data"]["servers"]] == ["crafted"]
         assert "it is no file" in result.json["findings"][0]["message"]
 
 
@@ -371,24 +379,24 @@ def test_files_that_are_no_entries_harm_nobody(cli: Cli) -> None:
 @pytest.mark.parametrize("damage", ["removed", "changed"])
 def test_an_entry_that_was_damaged_comes_back(cli: Cli, damage: str) -> None:
     with detached(cli) as data:
-        file = folder(cli) / "demo.json"
+        file = folder(cli) / "crafted.json"
         if damage == "removed":
             file.unlink()
         else:
             file.write_text("{")
         wait_until(lambda: file.exists() and file.read_text().endswith("}\n"))
-        assert entry(cli, "demo")["server"]["pid"] == data["pid"]
+        assert entry(cli, "crafted")["server"]["pid"] == data["pid"]
         (known,) = servers(cli)
-        assert (known["id"], known["state"]) == ("demo", "ready")
+        assert (known["id"], known["state"]) == ("crafted", "ready")
 
 
 def test_no_place_for_entries(cli: Cli) -> None:
     """What nobody could find again is not started; in the foreground it may run."""
     nowhere = {"XDG_STATE_HOME": "/proc"}
-    detaching = cli("run", "demo", "--detach", env=nowhere)
+    detaching = cli("run", "crafted", "--detach", env=nowhere)
     assert_one_clear_line(detaching, 2, "cannot be written", "XDG_STATE_HOME")
     assert cli("ps", "--json", env=nowhere).json["data"] == {"servers": []}
-    with cli.start("run", "demo", "--json", env=nowhere) as running:
+    with cli.start("run", "crafted", "--json", env=nowhere) as running:
         running.wait_event("sample")
         assert running.interrupt() == 130
         findings = json.loads(running.rest()[-1])["findings"]
@@ -398,7 +406,7 @@ def test_no_place_for_entries(cli: Cli) -> None:
 def test_a_disk_that_is_full(cli: Cli) -> None:
     """No file may grow over 2 blocks: an entry does not fit."""
     program, cli.program = cli.program, Path("/bin/sh")
-    result = cli("-c", f'ulimit -f 2; exec "{program}" run demo --detach')
+    result = cli("-c", f'ulimit -f 2; exec "{program}" run crafted --detach')
     cli.program = program
     assert_one_clear_line(result, 2, "cannot be written: File too large")
     assert_nothing_left(cli)
@@ -423,7 +431,7 @@ def test_a_key_is_nowhere_but_in_its_file(cli: Cli) -> None:
         pids = (data["pid"], servers(cli)[0]["llmtp_pid"])
         argv = [psutil.Process(pid).cmdline() for pid in pids]
         for text in (*(one.stdout + one.stderr for one in spoken), str(argv), str(data),
-                     (folder(cli) / "demo.json").read_text()):  # fmt: skip
+                     (folder(cli) / "crafted.json").read_text()):  # fmt: skip
             assert key not in text
         assert cli("env", "--json").json["data"]["api_key_file"] == str(file)
     assert not file.exists()
@@ -434,15 +442,15 @@ def test_logs_of_a_server_that_runs_and_that_has_ended(cli: Cli) -> None:
         assert "listening on" in cli("logs").stdout
         with Path(data["log"]).open("a") as log:
             log.write("0.01 I hostile \x1b[31mred\x07\n")
-        with cli.start("logs", "demo", "--follow") as following:
+        with cli.start("logs", "crafted", "--follow") as following:
             line = following.wait_line(lambda line: "hostile" in line)
             assert line.endswith("hostile �[31mred�")
             chat(data["url"])
             following.wait_line(lambda line: "slots are idle" in line)
             assert cli("stop").code == 0
             assert following.process.wait(WAIT_S) == 0
-    body = cli("logs", "demo", "--json").json["data"]
-    assert (body["id"], body["log"]) == ("demo", data["log"])
+    body = cli("logs", "crafted", "--json").json["data"]
+    assert (body["id"], body["log"]) == ("crafted", data["log"])
     assert any("listening on" in line for line in body["lines"])
     idle = ["all slots are idle" in line for line in body["lines"]]
     assert not any(one and other for one, other in pairwise(idle)), "its polling is no news"
@@ -450,15 +458,15 @@ def test_logs_of_a_server_that_runs_and_that_has_ended(cli: Cli) -> None:
     assert [line["event"] for line in lines[-2:]] == ["line", "exit"]
     assert [line["line"] for line in lines[:-1]] == body["lines"]
     Path(data["log"]).unlink()
-    assert_one_clear_line(cli("logs", "demo"), 8, "there is no log of demo")
+    assert_one_clear_line(cli("logs", "crafted"), 8, "there is no log of crafted")
 
 
 def test_wait_ends_as_the_server_does(cli: Cli) -> None:
-    with detached(cli), cli.start("wait", "demo") as waiting:
-        assert cli("stop", "demo").code == 0
+    with detached(cli), cli.start("wait", "crafted") as waiting:
+        assert cli("stop", "crafted").code == 0
         assert waiting.process.wait(WAIT_S) == 0
-        assert waiting.rest() == ["demo has ended"]
-    with cli.start("run", "demo", "--json") as running:
+        assert waiting.rest() == ["crafted has ended"]
+    with cli.start("run", "crafted", "--json") as running:
         running.wait_event("sample")
         with cli.start("wait") as waiting:
             assert running.interrupt(signal.SIGTERM) == 143
@@ -476,7 +484,7 @@ def test_a_crash_is_counted_and_outlived(cli: Cli) -> None:
         wait_until(is_back)
         (now,) = servers(cli)
         assert now["pid"] != data["pid"]
-        assert (now["url"], now["started_at"]) == (data["url"], entry(cli, "demo")["started_at"])
+        assert (now["url"], now["started_at"]) == (data["url"], entry(cli, "crafted")["started_at"])
         (note,) = (line for line in cli("logs").stdout.splitlines() if line.startswith("llmtp: "))
         assert "the server died" in note
         assert "starting again in" in note
@@ -489,12 +497,12 @@ def test_requests_may_finish_and_a_second_stop_does_not_wait(cli: Cli) -> None:
         pieces = stream(data["url"], LONG)
         next(pieces)
         server.suspend()
-        with cli.start("stop", "demo") as stopping:
-            stopping.wait_line(lambda line: "demo stops once 1 request ended" in line)
+        with cli.start("stop", "crafted") as stopping:
+            stopping.wait_line(lambda line: "crafted stops once 1 request ended" in line)
             (known,) = servers(cli)
             assert known["state"] == "stopping"
             since = time.monotonic()
-            assert cli("stop", "demo").code == 0
+            assert cli("stop", "crafted").code == 0
             assert time.monotonic() - since < 20
             assert stopping.process.wait(WAIT_S) == 0
         assert not alive(data["pid"])
@@ -503,14 +511,14 @@ def test_requests_may_finish_and_a_second_stop_does_not_wait(cli: Cli) -> None:
 
 def test_a_start_that_nobody_wants_any_more(cli: Cli, tmp_path: Path) -> None:
     """By Ctrl-C there, and by a stop from elsewhere."""
-    args = ("run", "demo", "--engine", fake_engine(tmp_path), "--detach")
+    args = ("run", "crafted", "--engine", fake_engine(tmp_path), "--detach")
     for by in ("Ctrl-C", "stop"):
         with cli.start(*args, env={"FAKE_ENGINE": "never-ready"}) as starting:
             wait_until(lambda: any(one["pid"] for one in servers(cli)))
             (known,) = servers(cli)
             assert known["state"] == "starting"
             if by == "stop":
-                assert cli("stop", "demo").code == 0
+                assert cli("stop", "crafted").code == 0
                 assert starting.process.wait(WAIT_S) == 6
                 assert "was stopped before it was ready" in "\n".join(starting.rest())
             else:
@@ -521,7 +529,7 @@ def test_a_start_that_nobody_wants_any_more(cli: Cli, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("command", "name"),
-    [("stop", name) for name in ("../demo", "demo.json", "", "a" * 999, "d\x1bemo")]
+    [("stop", name) for name in ("../crafted", "crafted.json", "", "a" * 999, "c\x1brafted")]
     + [("logs", "nope"), ("wait", "nope"), ("env", "nope"), ("logs", "all")],
 )
 def test_a_server_that_is_not_there(cli: Cli, command: str, name: str) -> None:
@@ -536,7 +544,7 @@ def test_nothing_runs(cli: Cli) -> None:
         assert_one_clear_line(cli(command), 8, "no server runs")
     for command in ("logs", "wait"):
         assert_one_clear_line(cli(command), 8, "no server was started yet")
-    assert_one_clear_line(cli("run", "demo", "--detach", "--ask", "x"), 2, "exclude each other")
+    assert_one_clear_line(cli("run", "crafted", "--detach", "--ask", "x"), 2, "exclude each other")
 
 
 @pytest.mark.parametrize("columns", [40, 60, 80, 120])
@@ -548,10 +556,10 @@ def test_ps_fits_the_terminal(columns: int) -> None:
     lines = drawn.getvalue().splitlines()
     assert max(map(len, lines)) <= columns
     assert any(f"{url}/v1" in line for line in lines)
-    assert any(line.startswith("demo-2") and "ready, 2 restarts" in line for line in lines)
+    assert any(line.startswith("crafted-2") and "ready, 2 restarts" in line for line in lines)
 
 
 def test_ps_for_a_script_is_a_line_a_server(cli: Cli) -> None:
     with detached(cli):
         lines = cli("ps", env={"COLUMNS": "40"}).stdout.splitlines()
-    assert [line.split()[0] for line in lines] == ["ID", "demo"]
+    assert [line.split()[0] for line in lines] == ["ID", "crafted"]

@@ -23,8 +23,8 @@ from make_crafted_pair import Shape
 from mmproj import make_mmproj
 from test_gguf_reader import split_part
 
-A, B = "llmtp/demo-GGUF", "other/copy-GGUF"
-MAIN, DRAFT = "demo-it-F32.gguf", "MTP/demo-it-F32-MTP.gguf"
+A, B = "llmtp/crafted-GGUF", "other/copy-GGUF"
+MAIN, DRAFT = "crafted-it-F32.gguf", "MTP/crafted-it-F32-MTP.gguf"
 OLD, NEW = "c" * 40, "d" * 40
 PART = f"{'ab' * 32}.llmtp.incomplete"
 KEYS = {"repository", "commit", "file", "path", "kind", "quant", "file_bytes", "outdated",
@@ -80,8 +80,10 @@ def put_partial(cli: Cli, repo: str) -> Path:
     return part
 
 
-def publish(hub: FakeHub, demo: Path, repo: str = A, **kept: Any) -> None:
-    hub.repos[repo] = Repo({MAIN: demo / "demo.gguf", DRAFT: demo / "mtp-demo.gguf"}, **kept)
+def publish(hub: FakeHub, crafted: Path, repo: str = A, **kept: Any) -> None:
+    hub.repos[repo] = Repo(
+        {MAIN: crafted / "crafted.gguf", DRAFT: crafted / "mtp-crafted.gguf"}, **kept
+    )
 
 
 def pull(cli: Cli, *args: str) -> None:
@@ -155,16 +157,16 @@ def test_an_empty_cache(alone: Cli, there: bool) -> None:
 
 
 def test_what_was_pulled_is_listed_with_its_pair_and_its_use(
-    alone: Cli, hub: FakeHub, demo: Path
+    alone: Cli, hub: FakeHub, crafted: Path
 ) -> None:
-    publish(hub, demo)
+    publish(hub, crafted)
     pull(alone, f"hf:{A}")
     pull(alone, f"hf:{A}:F32")
     result = alone("list", "--json")
     data = result.json["data"]
     assert (result.json["command"], result.code, result.json["findings"]) == ("list", 0, [])
     main, draft = data["files"]
-    sizes = [(demo / name).stat().st_size for name in ("demo.gguf", "mtp-demo.gguf")]
+    sizes = [(crafted / name).stat().st_size for name in ("crafted.gguf", "mtp-crafted.gguf")]
     assert [main["file_bytes"], draft["file_bytes"]] == sizes
     assert data["total_bytes"] == sum(sizes)
     assert (main["file"], main["kind"], main["quant"]) == (MAIN, "main", "F32")
@@ -180,10 +182,10 @@ def test_what_was_pulled_is_listed_with_its_pair_and_its_use(
 
 
 def test_a_drafter_of_another_repository_is_used_by_both(
-    alone: Cli, hub: FakeHub, demo: Path
+    alone: Cli, hub: FakeHub, crafted: Path
 ) -> None:
-    publish(hub, demo)
-    hub.repos[B] = Repo({MAIN: demo / "demo.gguf"})
+    publish(hub, crafted)
+    hub.repos[B] = Repo({MAIN: crafted / "crafted.gguf"})
     pull(alone, f"hf:{A}")
     pull(alone, f"hf:{B}", "--draft", f"hf:{A}")
     files = shelf(alone)
@@ -195,14 +197,14 @@ def test_a_drafter_of_another_repository_is_used_by_both(
     assert "delete 2 files and free 2.8 MiB? [y/N] nothing was deleted" in asked.stderr
 
 
-def test_foreign_repositories_are_neither_listed_nor_deleted(alone: Cli, demo: Path) -> None:
+def test_foreign_repositories_are_neither_listed_nor_deleted(alone: Cli, crafted: Path) -> None:
     qwen = gguf([text_entry("general.architecture", "qwen3")])
     put(alone, "Qwen/Qwen3-GGUF", {"qwen3-Q4_K_M.gguf": qwen, "cut.gguf": b"GGUF"})
     put(alone, "google/gemma-4-12B-it", {"model.safetensors": b"x" * 99, "config.json": b"{}"})
     for kind in ("datasets--a--b", "spaces--a--b"):
         (cache(alone) / kind / "snapshots" / OLD).mkdir(parents=True)
-        shutil.copy(demo / "demo.gguf", cache(alone) / kind / "snapshots" / OLD)
-    put(alone, A, {MAIN: demo / "demo.gguf", "README.md": b"hello"})
+        shutil.copy(crafted / "crafted.gguf", cache(alone) / kind / "snapshots" / OLD)
+    put(alone, A, {MAIN: crafted / "crafted.gguf", "README.md": b"hello"})
     before = tree(cache(alone))
     assert names(alone) == [MAIN]
     assert_one_clear_line(alone("rm", "hf:Qwen/Qwen3-GGUF", "--yes"), 8, "nothing of")
@@ -210,18 +212,20 @@ def test_foreign_repositories_are_neither_listed_nor_deleted(alone: Cli, demo: P
     assert remove(alone, "--unused")[0] == [MAIN]
     left = before - tree(cache(alone))
     assert {Path(path).name for path in left if ".locks" not in path} == {
-        MAIN, hashlib.sha256((demo / "demo.gguf").read_bytes()).hexdigest(),
+        MAIN, hashlib.sha256((crafted / "crafted.gguf").read_bytes()).hexdigest(),
     }  # fmt: skip
 
 
-def test_a_repository_goes_as_a_whole_and_comes_back(alone: Cli, hub: FakeHub, demo: Path) -> None:
-    publish(hub, demo)
-    publish(hub, demo, B)
+def test_a_repository_goes_as_a_whole_and_comes_back(
+    alone: Cli, hub: FakeHub, crafted: Path
+) -> None:
+    publish(hub, crafted)
+    publish(hub, crafted, B)
     pull(alone, f"hf:{A}")
     pull(alone, f"hf:{B}")
     other = tree(folder(alone, B))
     _, freed = remove(alone, f"hf:{A}")
-    assert freed == sum(path.stat().st_size for path in demo.glob("*.gguf"))
+    assert freed == sum(path.stat().st_size for path in crafted.glob("*.gguf"))
     assert not folder(alone, A).exists()
     assert tree(folder(alone, B)) == other
     assert {file["repository"] for file in shelf(alone).values()} == {B}
@@ -246,55 +250,54 @@ def test_a_repository_goes_as_a_whole_and_comes_back(alone: Cli, hub: FakeHub, d
     ],
     ids=str,
 )
-def test_what_can_be_named(alone: Cli, demo: Path, what: list[str], gone: list[str]) -> None:
-    profiles = alone.home / ".config" / "llmtp" / "profiles"
-    profiles.mkdir(parents=True)
+def test_what_can_be_named(alone: Cli, crafted: Path, what: list[str], gone: list[str]) -> None:
     source = f'sources: [{{repository: {A}, main: "x-*", draft: "MTP/*", quants: [BF16]}}]\n'
-    (profiles / "mine.yaml").write_text(source, encoding="utf-8")
-    (profiles / "yours.yaml").write_text(f"main: hf:{A}:F32\n", encoding="utf-8")
-    put(alone, A, {MAIN: demo / "demo.gguf", DRAFT: demo / "mtp-demo.gguf",
-                   "x-BF16.gguf": demo / "demo.gguf"})  # fmt: skip
+    (alone.profiles / "mine.yaml").write_text(source, encoding="utf-8")
+    (alone.profiles / "yours.yaml").write_text(f"main: hf:{A}:F32\n", encoding="utf-8")
+    put(alone, A, {MAIN: crafted / "crafted.gguf", DRAFT: crafted / "mtp-crafted.gguf",
+                   "x-BF16.gguf": crafted / "crafted.gguf"})  # fmt: skip
     assert sorted(remove(alone, *what)[0]) == sorted(gone)
     assert sorted([*names(alone), *gone]) == sorted([MAIN, "x-BF16.gguf", DRAFT])
 
 
 @pytest.mark.parametrize("form", ["absolute", "relative", "linked"])
-def test_a_file_is_named_by_its_path(alone: Cli, demo: Path, tmp_path: Path, form: str) -> None:
-    path = put(alone, A, {MAIN: demo / "demo.gguf"}) / MAIN
+def test_a_file_is_named_by_its_path(alone: Cli, crafted: Path, tmp_path: Path, form: str) -> None:
+    path = put(alone, A, {MAIN: crafted / "crafted.gguf"}) / MAIN
     (tmp_path / "link").symlink_to(path.parent)
     forms = {"absolute": path, "relative": path.relative_to(tmp_path),
              "linked": tmp_path / "link" / MAIN}  # fmt: skip
     assert remove(alone, forms[form])[0] == [MAIN]
 
 
-def test_a_model_is_named_as_it_was_used(alone: Cli, hub: FakeHub, demo: Path) -> None:
+def test_a_model_is_named_as_it_was_used(alone: Cli, hub: FakeHub, crafted: Path) -> None:
     """What it used last goes, and not all that the profile speaks of."""
-    profiles = alone.home / ".config" / "llmtp" / "profiles"
-    profiles.mkdir(parents=True)
     source = f'sources: [{{repository: {A}, main: "*it-*", draft: "MTP/*", quants: [F32, BF16]}}]\n'
-    (profiles / "mine.yaml").write_text(source, encoding="utf-8")
-    publish(hub, demo)
+    (alone.profiles / "mine.yaml").write_text(source, encoding="utf-8")
+    publish(hub, crafted)
     pull(alone, "mine")
-    put(alone, A, {"it-BF16.gguf": demo / "demo.gguf"})
+    put(alone, A, {"it-BF16.gguf": crafted / "crafted.gguf"})
     assert shelf(alone)[f"{A}/{MAIN}"]["used_by"] == ["mine"]
     removed, freed = remove(alone, "mine")
     assert removed == [MAIN, DRAFT]
-    assert freed == (demo / "mtp-demo.gguf").stat().st_size, "the other name needs the content"
+    assert freed == (crafted / "mtp-crafted.gguf").stat().st_size, (
+        "the other name needs the content"
+    )
     assert names(alone) == ["it-BF16.gguf"]
 
 
-def test_an_unknown_name_has_near_ones(alone: Cli, demo: Path) -> None:
-    put(alone, A, {MAIN: demo / "demo.gguf"})
-    for wrong, near in (("demo-it-F31.gguf", repr(MAIN)), ("hf:llmtp/demo-GGUFF", f"'hf:{A}'"),
-                        (A, f"'hf:{A}'"), (f"hf:{A}@{NEW}", "hf:"), ("", "llmtp list"),
+def test_an_unknown_name_has_near_ones(alone: Cli, crafted: Path) -> None:
+    put(alone, A, {MAIN: crafted / "crafted.gguf"})
+    for wrong, near in (("crafted-it-F31.gguf", repr(MAIN)),
+                        ("hf:llmtp/crafted-GGUFF", f"'hf:{A}'"), (A, f"'hf:{A}'"),
+                        (f"hf:{A}@{NEW}", "hf:"), ("", "llmtp list"),
                         ("z" * 5000, "llmtp list")):  # fmt: skip
         assert_one_clear_line(alone("rm", MAIN, wrong, "--yes"), 8, "nothing of", near)
     assert names(alone) == [MAIN]
 
 
 @pytest.mark.parametrize("args", [[], [MAIN, "--unused"], [MAIN], ["--unused"], [MAIN, "--json"]])
-def test_what_is_not_confirmed_stays(alone: Cli, demo: Path, args: list[str]) -> None:
-    put(alone, A, {MAIN: demo / "demo.gguf"})
+def test_what_is_not_confirmed_stays(alone: Cli, crafted: Path, args: list[str]) -> None:
+    put(alone, A, {MAIN: crafted / "crafted.gguf"})
     before = tree(cache(alone))
     result = alone("rm", *args, stdin="y\n")
     assert result.code == 2
@@ -306,8 +309,8 @@ def test_what_is_not_confirmed_stays(alone: Cli, demo: Path, args: list[str]) ->
 
 
 @pytest.mark.parametrize("typed", [b"n\n", b"\n", b"\x04", b"no, y\n", b"\xff\n"])
-def test_only_a_yes_deletes(alone: Cli, demo: Path, typed: bytes) -> None:
-    put(alone, A, {MAIN: demo / "demo.gguf"})
+def test_only_a_yes_deletes(alone: Cli, crafted: Path, typed: bytes) -> None:
+    put(alone, A, {MAIN: crafted / "crafted.gguf"})
     result = answer(alone, typed, "rm", MAIN)
     assert (result.code, result.stdout) == (0, ""), result.stderr
     assert "delete 1 file and free 1.8 MiB? [y/N] nothing was deleted" in result.stderr
@@ -315,21 +318,21 @@ def test_only_a_yes_deletes(alone: Cli, demo: Path, typed: bytes) -> None:
 
 
 @pytest.mark.parametrize("typed", [b"y\n", b" YES \n"])
-def test_a_yes_deletes(alone: Cli, demo: Path, typed: bytes) -> None:
-    put(alone, A, {MAIN: demo / "demo.gguf"})
+def test_a_yes_deletes(alone: Cli, crafted: Path, typed: bytes) -> None:
+    put(alone, A, {MAIN: crafted / "crafted.gguf"})
     result = answer(alone, typed, "rm", MAIN)
     assert (result.code, result.stdout) == (0, "freed 1.8 MiB\n"), result.stderr
     assert not folder(alone, A).exists()
 
 
-def test_commits_share_contents(alone: Cli, hub: FakeHub, demo: Path) -> None:
+def test_commits_share_contents(alone: Cli, hub: FakeHub, crafted: Path) -> None:
     """Counted once, deleted with the last name; the commit that was left behind is unused."""
-    publish(hub, demo)
+    publish(hub, crafted)
     pull(alone, f"hf:{A}")
     hub.repos[A].commit = NEW
     pull(alone, f"hf:{A}")
     files = alone("list", "--json").json["data"]
-    assert files["total_bytes"] == sum(path.stat().st_size for path in demo.glob("*.gguf"))
+    assert files["total_bytes"] == sum(path.stat().st_size for path in crafted.glob("*.gguf"))
     state = [(file["commit"], file["outdated"], file["used_by"]) for file in files["files"]]
     assert state == 2 * [(OLD, True, []), (NEW, False, [f"hf:{A}"])]
     asked = answer(alone, b"n\n", "rm", "--unused")
@@ -340,47 +343,51 @@ def test_commits_share_contents(alone: Cli, hub: FakeHub, demo: Path) -> None:
     assert {file["commit"] for file in shelf(alone).values()} == {NEW}
 
 
-def test_two_commits_at_once(alone: Cli, demo: Path) -> None:
+def test_two_commits_at_once(alone: Cli, crafted: Path) -> None:
     for commit in (OLD, NEW):
-        put(alone, A, {MAIN: demo / "demo.gguf"}, commit)
-    assert remove(alone, MAIN) == ([MAIN, MAIN], (demo / "demo.gguf").stat().st_size)
+        put(alone, A, {MAIN: crafted / "crafted.gguf"}, commit)
+    assert remove(alone, MAIN) == ([MAIN, MAIN], (crafted / "crafted.gguf").stat().st_size)
     assert not folder(alone, A).exists()
 
 
-def test_one_content_under_two_names(alone: Cli, demo: Path) -> None:
-    snapshot = put(alone, A, {MAIN: demo / "demo.gguf", "copy-it.gguf": demo / "demo.gguf"})
+def test_one_content_under_two_names(alone: Cli, crafted: Path) -> None:
+    snapshot = put(
+        alone, A, {MAIN: crafted / "crafted.gguf", "copy-it.gguf": crafted / "crafted.gguf"}
+    )
     assert remove(alone, MAIN) == ([MAIN], 0)
-    assert (snapshot / "copy-it.gguf").stat().st_size == (demo / "demo.gguf").stat().st_size
+    assert (snapshot / "copy-it.gguf").stat().st_size == (crafted / "crafted.gguf").stat().st_size
 
 
-def test_a_commit_that_was_asked_for_is_not_outdated(alone: Cli, hub: FakeHub, demo: Path) -> None:
-    publish(hub, demo)
+def test_a_commit_that_was_asked_for_is_not_outdated(
+    alone: Cli, hub: FakeHub, crafted: Path
+) -> None:
+    publish(hub, crafted)
     pull(alone, f"hf:{A}@{OLD}")
     assert shelf(alone)[f"{A}/{MAIN}"]["outdated"] is False
     remove(alone, f"hf:{A}@{OLD}")
     assert not folder(alone, A).exists()
 
 
-def test_the_cache_of_another_program(alone: Cli, demo: Path) -> None:
+def test_the_cache_of_another_program(alone: Cli, crafted: Path) -> None:
     """Without links, without refs, with a dash in the name, with links to nothing."""
     name = "a/b--c"
-    snapshot = put(alone, name, {MAIN: demo / "demo.gguf"}, ref=None)
+    snapshot = put(alone, name, {MAIN: crafted / "crafted.gguf"}, ref=None)
     (snapshot / MAIN).unlink()
-    shutil.copy(demo / "demo.gguf", snapshot / MAIN)
+    shutil.copy(crafted / "crafted.gguf", snapshot / MAIN)
     next((folder(alone, name) / "blobs").iterdir()).unlink()
     (snapshot / "gone-it.gguf").symlink_to("../../blobs/gone")
     (snapshot / "loop-it.gguf").symlink_to("loop-it.gguf")
     assert list(shelf(alone)) == [f"{name}/{MAIN}"]
     assert shelf(alone)[f"{name}/{MAIN}"]["outdated"] is False
-    assert remove(alone, f"hf:{name}") == ([MAIN], (demo / "demo.gguf").stat().st_size)
+    assert remove(alone, f"hf:{name}") == ([MAIN], (crafted / "crafted.gguf").stat().st_size)
     assert not folder(alone, name).exists()
 
 
 @pytest.mark.parametrize("missing", [None, 1, 2, 3])
 def test_the_parts_of_a_model_go_together(
-    alone: Cli, demo: Path, tmp_path: Path, missing: int | None
+    alone: Cli, crafted: Path, tmp_path: Path, missing: int | None
 ) -> None:
-    first = load(demo / "demo.gguf")
+    first = load(crafted / "crafted.gguf")
     first.set("split.no", U32, 0)
     first.set("split.count", U32, 3)
     first.write(tmp_path / "first")
@@ -390,7 +397,7 @@ def test_the_parts_of_a_model_go_together(
         for n, part in enumerate(made, 1)
         if n != missing
     }
-    put(alone, A, {MAIN: demo / "demo.gguf", **parts})
+    put(alone, A, {MAIN: crafted / "crafted.gguf", **parts})
     size = sum(len(part) for n, part in enumerate(made, 1) if n != missing)
     files = shelf(alone)
     assert set(files) == {f"{A}/{MAIN}", f"{A}/{next(iter(parts))}"}
@@ -402,10 +409,10 @@ def test_the_parts_of_a_model_go_together(
 
 
 @pytest.mark.parametrize("damage", [b"", b"GGUF", b"<html>", b"half"])
-def test_damaged_files_are_broken(alone: Cli, demo: Path, damage: bytes) -> None:
-    content = (demo / "demo.gguf").read_bytes()
+def test_damaged_files_are_broken(alone: Cli, crafted: Path, damage: bytes) -> None:
+    content = (crafted / "crafted.gguf").read_bytes()
     cut = content[: len(content) // 2] if damage == b"half" else damage
-    put(alone, A, {MAIN: cut, DRAFT: demo / "mtp-demo.gguf"})
+    put(alone, A, {MAIN: cut, DRAFT: crafted / "mtp-crafted.gguf"})
     put(alone, "x/gemma-4-12b-it-GGUF", {"it-Q8_0.gguf": cut})
     put(alone, "x/other-GGUF", {"it-Q8_0.gguf": cut + b"another"})
     kinds = {name: file["kind"] for name, file in shelf(alone).items()}
@@ -417,9 +424,9 @@ def test_damaged_files_are_broken(alone: Cli, demo: Path, damage: bytes) -> None
     assert (folder(alone, "x/other-GGUF") / "snapshots" / OLD / "it-Q8_0.gguf").exists()
 
 
-def test_a_file_that_was_damaged_after_its_use(alone: Cli, hub: FakeHub, demo: Path) -> None:
+def test_a_file_that_was_damaged_after_its_use(alone: Cli, hub: FakeHub, crafted: Path) -> None:
     """No header tells whose it was; the record of the pull does."""
-    publish(hub, demo)
+    publish(hub, crafted)
     pull(alone, f"hf:{A}")
     for blob in (folder(alone, A) / "blobs").iterdir():
         blob.write_bytes(b"damaged")
@@ -427,10 +434,10 @@ def test_a_file_that_was_damaged_after_its_use(alone: Cli, hub: FakeHub, demo: P
     assert names(alone, "--unused") == []
 
 
-def test_pairs_are_those_that_fit(alone: Cli, demo: Path, tmp_path: Path) -> None:
+def test_pairs_are_those_that_fit(alone: Cli, crafted: Path, tmp_path: Path) -> None:
     wide, wide_draft = make_pair(tmp_path, Shape(width=160))
     projector = make_mmproj(tmp_path / "mm", 160)
-    put(alone, A, {MAIN: demo / "demo.gguf", DRAFT: demo / "mtp-demo.gguf"})
+    put(alone, A, {MAIN: crafted / "crafted.gguf", DRAFT: crafted / "mtp-crafted.gguf"})
     snapshot = put(alone, B, {"w-F32.gguf": wide, "mtp-w.gguf": wide_draft,
                               "mmproj-F16.gguf": projector})  # fmt: skip
     files = shelf(alone)
@@ -442,15 +449,15 @@ def test_pairs_are_those_that_fit(alone: Cli, demo: Path, tmp_path: Path) -> Non
     ]  # fmt: skip
 
 
-def test_a_projector_of_a_newer_commit_is_listed(alone: Cli, demo: Path, tmp_path: Path) -> None:
-    put(alone, A, {MAIN: demo / "demo.gguf"})
+def test_a_projector_of_a_newer_commit_is_listed(alone: Cli, crafted: Path, tmp_path: Path) -> None:
+    put(alone, A, {MAIN: crafted / "crafted.gguf"})
     put(alone, A, {"mmproj-F16.gguf": make_mmproj(tmp_path / "mm", 128)}, NEW)
     put(alone, B, {"mmproj-F16.gguf": make_mmproj(tmp_path / "mm", 160)})
     assert set(shelf(alone)) == {f"{A}/{MAIN}", f"{A}/mmproj-F16.gguf"}
 
 
-def test_unfinished_downloads_are_unused(alone: Cli, demo: Path) -> None:
-    put(alone, A, {MAIN: demo / "demo.gguf"})
+def test_unfinished_downloads_are_unused(alone: Cli, crafted: Path) -> None:
+    put(alone, A, {MAIN: crafted / "crafted.gguf"})
     part = put_partial(alone, "x/y")
     foreign = part.with_name(f"{'cd' * 32}.incomplete")
     foreign.write_bytes(b"of another program")
@@ -465,9 +472,9 @@ def test_unfinished_downloads_are_unused(alone: Cli, demo: Path) -> None:
     assert names(alone) == [MAIN]
 
 
-def test_what_is_being_downloaded_stays(alone: Cli, hub: FakeHub, demo: Path) -> None:
+def test_what_is_being_downloaded_stays(alone: Cli, hub: FakeHub, crafted: Path) -> None:
     """Also what is whole already, and where no record names it, as with other programs."""
-    publish(hub, demo)
+    publish(hub, crafted)
     left = put_partial(alone, "x/y")
     hub.hold_at = 1_000_000
     with alone.start("pull", f"hf:{A}") as pulling:
@@ -489,8 +496,8 @@ def test_what_is_being_downloaded_stays(alone: Cli, hub: FakeHub, demo: Path) ->
     assert remove(alone, f"hf:{A}")[0] == [MAIN, DRAFT]
 
 
-def test_an_interrupted_download_is_cleared(alone: Cli, hub: FakeHub, demo: Path) -> None:
-    publish(hub, demo)
+def test_an_interrupted_download_is_cleared(alone: Cli, hub: FakeHub, crafted: Path) -> None:
+    publish(hub, crafted)
     hub.hold_at = 1_000_000
     with alone.start("pull", f"hf:{A}") as pulling:
         wait_until(lambda: hub.waiting == 1 and len(shelf(alone)) == 2)
@@ -504,22 +511,22 @@ def test_an_interrupted_download_is_cleared(alone: Cli, hub: FakeHub, demo: Path
 
 
 def test_links_out_of_the_cache_are_cut_not_followed(
-    alone: Cli, demo: Path, tmp_path: Path
+    alone: Cli, crafted: Path, tmp_path: Path
 ) -> None:
     """A file, the folder of a commit, and a whole repository that lie elsewhere."""
     away = tmp_path / "away"
     away.mkdir()
-    shutil.copy(demo / "demo.gguf", away / "precious.gguf")
+    shutil.copy(crafted / "crafted.gguf", away / "precious.gguf")
     (folder(alone, A) / "snapshots" / OLD).mkdir(parents=True)
     (folder(alone, A) / "snapshots" / OLD / MAIN).symlink_to(away / "precious.gguf")
-    moved = put(alone, B, {DRAFT: demo / "mtp-demo.gguf"})
+    moved = put(alone, B, {DRAFT: crafted / "mtp-crafted.gguf"})
     moved.rename(away / "commit")
     moved.symlink_to(away / "commit")
     # Its names led to ../../blobs, and that is another folder now.
     shutil.copytree(folder(alone, B) / "blobs", tmp_path / "blobs")
     (away / "commit" / DRAFT).unlink()
-    shutil.copy(demo / "mtp-demo.gguf", away / "commit" / DRAFT)
-    put(alone, "x/y", {MAIN: demo / "demo.gguf"})
+    shutil.copy(crafted / "mtp-crafted.gguf", away / "commit" / DRAFT)
+    put(alone, "x/y", {MAIN: crafted / "crafted.gguf"})
     folder(alone, "x/y").rename(away / "repository")
     folder(alone, "x/y").symlink_to(away / "repository")
     before = tree(away)
@@ -535,13 +542,13 @@ def test_links_out_of_the_cache_are_cut_not_followed(
     assert not folder(alone, A).exists()
 
 
-def test_folders_that_are_links_are_not_emptied(alone: Cli, demo: Path, tmp_path: Path) -> None:
+def test_folders_that_are_links_are_not_emptied(alone: Cli, crafted: Path, tmp_path: Path) -> None:
     """Beside a file that goes: empty folders, refs and files behind links stay."""
     away = tmp_path / "away"
     (away / "empty").mkdir(parents=True)
     (away / "main").write_text(OLD, encoding="utf-8")
-    shutil.copy(demo / "demo.gguf", away)
-    snapshot = put(alone, A, {MAIN: demo / "demo.gguf"}, ref=None)
+    shutil.copy(crafted / "crafted.gguf", away)
+    snapshot = put(alone, A, {MAIN: crafted / "crafted.gguf"}, ref=None)
     (snapshot / "deeper").symlink_to(away)
     (folder(alone, A) / "refs").symlink_to(away)
     before = tree(away)
@@ -552,8 +559,8 @@ def test_folders_that_are_links_are_not_emptied(alone: Cli, demo: Path, tmp_path
     assert not (folder(alone, A) / "blobs").exists()
 
 
-def test_a_blob_of_another_repository_stays(alone: Cli, demo: Path) -> None:
-    blob = (put(alone, A, {MAIN: demo / "demo.gguf"}) / MAIN).resolve()
+def test_a_blob_of_another_repository_stays(alone: Cli, crafted: Path) -> None:
+    blob = (put(alone, A, {MAIN: crafted / "crafted.gguf"}) / MAIN).resolve()
     snapshot = folder(alone, B) / "snapshots" / OLD
     snapshot.mkdir(parents=True)
     (snapshot / MAIN).symlink_to(blob)
@@ -562,9 +569,9 @@ def test_a_blob_of_another_repository_stays(alone: Cli, demo: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["x\x1b[31m\n.gguf", "..gguf", "a b'$(x).gguf", "\udcff.gguf"])
-def test_names_with_tricks(alone: Cli, demo: Path, name: str) -> None:
+def test_names_with_tricks(alone: Cli, crafted: Path, name: str) -> None:
     repository = "a\x1b]0;t\x07/..--.."
-    put(alone, repository, {name: demo / "demo.gguf"})
+    put(alone, repository, {name: crafted / "crafted.gguf"})
     for args in (["list"], ["rm", name], ["rm", name[:-2]]):
         result = alone(*args)
         assert result.code in (0, 2, 8)
@@ -575,8 +582,8 @@ def test_names_with_tricks(alone: Cli, demo: Path, name: str) -> None:
     assert not folder(alone, repository).exists()
 
 
-def test_refs_that_make_no_sense(alone: Cli, demo: Path) -> None:
-    put(alone, A, {MAIN: demo / "demo.gguf"})
+def test_refs_that_make_no_sense(alone: Cli, crafted: Path) -> None:
+    put(alone, A, {MAIN: crafted / "crafted.gguf"})
     odd = {"refs/1": b"", "refs/2": b"\xff\xfe", "refs/3": b"../../..", "refs/4": b"x" * 9000}
     for name, content in odd.items():
         (folder(alone, A) / name).write_bytes(content)
@@ -601,8 +608,8 @@ BAD_RECORDS = [
 ]  # fmt: skip
 
 
-def test_a_record_that_makes_no_sense_is_none(alone: Cli, demo: Path) -> None:
-    path = put(alone, A, {MAIN: demo / "demo.gguf"}) / MAIN
+def test_a_record_that_makes_no_sense_is_none(alone: Cli, crafted: Path) -> None:
+    path = put(alone, A, {MAIN: crafted / "crafted.gguf"}) / MAIN
     uses = alone.home / ".local" / "state" / "llmtp" / "uses"
     (uses / "folder.json").mkdir(parents=True)
     os.mkfifo(uses / "pipe.json")
@@ -620,8 +627,8 @@ def test_a_record_that_makes_no_sense_is_none(alone: Cli, demo: Path) -> None:
     assert len(list(uses.glob("bad*"))) == len(BAD_RECORDS)
 
 
-def test_records_that_cannot_be_kept_are_none(alone: Cli, demo: Path) -> None:
-    put(alone, A, {MAIN: demo / "demo.gguf"})
+def test_records_that_cannot_be_kept_are_none(alone: Cli, crafted: Path) -> None:
+    put(alone, A, {MAIN: crafted / "crafted.gguf"})
     state = alone.home / ".local" / "state" / "llmtp"
     state.mkdir(parents=True)
     (state / "uses").write_text("a file", encoding="utf-8")
@@ -629,28 +636,28 @@ def test_records_that_cannot_be_kept_are_none(alone: Cli, demo: Path) -> None:
     assert remove(alone, MAIN)[0] == [MAIN]
 
 
-def test_local_files_are_no_part_of_the_cache(alone: Cli, demo: Path, tmp_path: Path) -> None:
+def test_local_files_are_no_part_of_the_cache(alone: Cli, crafted: Path, tmp_path: Path) -> None:
     """A run from a path outside is remembered, and so is what it took from the cache."""
-    assert alone("run", "demo", "--ask", "x").code == 0
+    assert alone("run", "crafted", "--ask", "x").code == 0
     assert shelf(alone) == {}
-    shutil.copy(demo / "demo.gguf", tmp_path / "mine.gguf")
-    put(alone, A, {DRAFT: demo / "mtp-demo.gguf"})
+    shutil.copy(crafted / "crafted.gguf", tmp_path / "mine.gguf")
+    put(alone, A, {DRAFT: crafted / "mtp-crafted.gguf"})
     link = tmp_path / "link.gguf"
-    link.symlink_to(put(alone, B, {MAIN: demo / "demo.gguf"}) / MAIN)
+    link.symlink_to(put(alone, B, {MAIN: crafted / "crafted.gguf"}) / MAIN)
     assert alone("run", "mine.gguf", "--ask", "x").code == 0
     assert alone("run", link, "--ask", "x", "--draft", "off").code == 0
     files = shelf(alone)
     assert files[f"{A}/{DRAFT}"]["used_by"] == ["mine.gguf"]
     assert files[f"{B}/{MAIN}"]["used_by"] == [str(link)]
     assert_one_clear_line(alone("rm", "mine.gguf", "--yes"), 8, "is in the cache")
-    assert_one_clear_line(alone("rm", "demo", "--yes"), 8, "is in the cache")
+    assert_one_clear_line(alone("rm", "crafted", "--yes"), 8, "is in the cache")
     assert set(files) == set(shelf(alone))
 
 
 def test_another_way_to_the_same_cache(
-    alone: Cli, hub: FakeHub, demo: Path, tmp_path: Path
+    alone: Cli, hub: FakeHub, crafted: Path, tmp_path: Path
 ) -> None:
-    publish(hub, demo)
+    publish(hub, crafted)
     pull(alone, f"hf:{A}")
     (tmp_path / "way").symlink_to(tmp_path / "hf")
     alone.env["HF_HOME"] = str(tmp_path / "way")
@@ -662,9 +669,9 @@ def test_another_way_to_the_same_cache(
 
 
 def test_without_its_main_file_a_model_needs_the_rest_no_more(
-    alone: Cli, hub: FakeHub, demo: Path
+    alone: Cli, hub: FakeHub, crafted: Path
 ) -> None:
-    publish(hub, demo)
+    publish(hub, crafted)
     pull(alone, f"hf:{A}")
     remove(alone, DRAFT)
     assert shelf(alone)[f"{A}/{MAIN}"]["used_by"] == [f"hf:{A}"]
@@ -673,8 +680,8 @@ def test_without_its_main_file_a_model_needs_the_rest_no_more(
     assert names(alone, "--unused") == [DRAFT]
 
 
-def test_a_cache_that_may_not_be_written(alone: Cli, hub: FakeHub, demo: Path) -> None:
-    publish(hub, demo)
+def test_a_cache_that_may_not_be_written(alone: Cli, hub: FakeHub, crafted: Path) -> None:
+    publish(hub, crafted)
     pull(alone, f"hf:{A}")
     before = tree(cache(alone))
     folders = [path for path in [*cache(alone).rglob("*"), cache(alone)] if path.is_dir()]
@@ -692,8 +699,8 @@ def test_a_cache_that_may_not_be_written(alone: Cli, hub: FakeHub, demo: Path) -
     assert names(alone, "--unused") == []
 
 
-def test_a_cache_that_may_not_be_read(alone: Cli, demo: Path) -> None:
-    put(alone, A, {MAIN: demo / "demo.gguf"})
+def test_a_cache_that_may_not_be_read(alone: Cli, crafted: Path) -> None:
+    put(alone, A, {MAIN: crafted / "crafted.gguf"})
     for mode in (0o000, 0o444):
         cache(alone).chmod(mode)
         try:
@@ -704,9 +711,9 @@ def test_a_cache_that_may_not_be_read(alone: Cli, demo: Path) -> None:
 
 
 @pytest.mark.parametrize("columns", ["60", "100", "140"])
-def test_listings_fit(alone: Cli, hub: FakeHub, demo: Path, columns: str) -> None:
+def test_listings_fit(alone: Cli, hub: FakeHub, crafted: Path, columns: str) -> None:
     long = "unsloth/" + "gemma-4-26B-A4B-it-qat-" * 3 + "GGUF"
-    publish(hub, demo, long)
+    publish(hub, crafted, long)
     pull(alone, f"hf:{long}:F32")
     put_partial(alone, long)
     *lines, last = alone("list", env={"COLUMNS": columns}).stdout.splitlines()
@@ -717,9 +724,13 @@ def test_listings_fit(alone: Cli, hub: FakeHub, demo: Path, columns: str) -> Non
     assert set(re.findall(r"\x1b\[(\d+)m", styled)) == {"0", "1", "2"}, "bold and dim only"
 
 
-def test_a_list_of_many_loads_nothing_of_the_network(alone: Cli, demo: Path) -> None:
+def test_a_list_of_many_loads_nothing_of_the_network(alone: Cli, crafted: Path) -> None:
     for number in range(30):
-        put(alone, f"a/b{number}", {MAIN: demo / "demo.gguf", DRAFT: demo / "mtp-demo.gguf"})
+        put(
+            alone,
+            f"a/b{number}",
+            {MAIN: crafted / "crafted.gguf", DRAFT: crafted / "mtp-crafted.gguf"},
+        )
     for args, extra in ((["list"], set()), (["rm", f"{MAIN}", "--yes"], {"filelock"})):
         code = (
             f"import sys, json; from llmtp.cli.app import run; code = run({args!r}); "

@@ -49,7 +49,7 @@ def interrupted_in_a_request(
     cli: Cli, signals: int = 1
 ) -> Iterator[tuple[Running, int, Iterator[bytes]]]:
     """A server that is to stop while it, itself stopped, has begun to answer a request."""
-    with cli.start("run", "demo", "--no-live") as running:
+    with cli.start("run", "crafted", "--no-live") as running:
         url = running.wait_line(lambda line: line.startswith("ready in")).split()[5]
         running.wait_line(lambda line: "idle" in line)  # it is watched
         (server,) = psutil.Process(running.process.pid).children()
@@ -88,7 +88,7 @@ def test_a_second_interruption_does_not_wait_for_requests(cli: Cli, signum: int)
 
 def test_what_left_the_group_is_ended_too(cli: Cli, tmp_path: Path) -> None:
     """After a crash, when nobody is its parent any more, and at the end."""
-    args = ("run", "demo", "--json", "--engine", fake_engine(tmp_path))
+    args = ("run", "crafted", "--json", "--engine", fake_engine(tmp_path))
     with cli.start(*args, env={"FAKE_ENGINE": "forks"}) as running:
         log = Path(running.wait_event("starting")["log"])
 
@@ -135,11 +135,11 @@ def test_who_does_not_read_stdout_keeps_no_server_down(cli: Cli, tmp_path: Path)
     """As a pager or a log shipper that hangs; nor does it delay the end. The pipe is smaller than
     what is told before the server is ready."""
     engine, asked = fake_engine(tmp_path), tmp_path / "asked"
-    cli("plan", "demo", "--engine", engine)  # an engine that is new is tried first
+    cli("plan", "crafted", "--engine", engine)  # an engine that is new is tried first
     reader, writer = os.pipe()
     fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, 4096)
     process = subprocess.Popen(
-        [str(cli.program), "run", "demo", "--json", "--engine", str(engine)],
+        [str(cli.program), "run", "crafted", "--json", "--engine", str(engine)],
         env=cli.env | {"FAKE_ENGINE_ASKED": str(asked)},
         stdin=subprocess.DEVNULL, stdout=writer, stderr=subprocess.DEVNULL,
     )  # fmt: skip
@@ -168,7 +168,9 @@ def test_who_does_not_read_stdout_keeps_no_server_down(cli: Cli, tmp_path: Path)
 
 def test_stdout_on_a_full_disk_keeps_no_server_down(cli: Cli) -> None:
     program, cli.program = cli.program, Path("/bin/sh")
-    with cli.start("-c", f'exec 3>&1; exec "{program}" run demo --json 2>&3 >/dev/full') as running:
+    with cli.start(
+        "-c", f'exec 3>&1; exec "{program}" run crafted --json 2>&3 >/dev/full'
+    ) as running:
         running.wait_line(lambda line: line == (
             "warning: stdout cannot be written: No space left on device; the server goes on"
         ))  # fmt: skip
@@ -180,7 +182,7 @@ def test_stdout_on_a_full_disk_keeps_no_server_down(cli: Cli) -> None:
 
 
 def test_a_reader_that_goes_away_ends_no_request(cli: Cli) -> None:
-    with cli.start("run", "demo", "--json") as running:
+    with cli.start("run", "crafted", "--json") as running:
         url = running.wait_event("ready")["url"]
         running.wait_event("sample")
         server = server_of(running.process.pid)
@@ -207,7 +209,7 @@ def test_two_signals_at_once_are_one_wish(cli: Cli) -> None:
 
 @pytest.mark.parametrize("signum", [signal.SIGUSR1, signal.SIGALRM, signal.SIGXCPU])
 def test_other_signals_leave_no_server(cli: Cli, signum: int) -> None:
-    with cli.start("run", "demo", "--json") as running:
+    with cli.start("run", "crafted", "--json") as running:
         pid = running.wait_event("ready")["pid"]
         running.wait_event("sample")
         assert running.interrupt(signum) == 143

@@ -49,7 +49,7 @@ def asks_until_served(url: str, seconds: float) -> dict[str, Any]:
 
 def test_a_server_that_is_killed_during_a_request_comes_back(cli: Cli) -> None:
     """The request fails; a client that tries again is served, by the same URL, with MTP."""
-    with cli.start("run", "demo", "--json") as running:
+    with cli.start("run", "crafted", "--json") as running:
         ready = running.wait_event("ready")
         first = running.wait_event("mtp")
         pieces = stream(ready["url"], LONG)
@@ -91,7 +91,7 @@ def kill_at_each_proof(running: Running) -> dict[str, Any]:
 
 
 def test_a_crash_loop_is_given_up(cli: Cli) -> None:
-    with cli.start("run", "demo", "--json") as running:
+    with cli.start("run", "crafted", "--json") as running:
         last = kill_at_each_proof(running)
         assert running.process.wait(60) == 7
         events = [json.loads(line) for line in running.rest()]
@@ -108,7 +108,7 @@ def test_a_crash_loop_is_given_up(cli: Cli) -> None:
 
 def test_a_restart_leaks_nothing(cli: Cli) -> None:
     """Descriptors and threads of llmtp, after one restart and after two."""
-    with cli.start("run", "demo", "--json") as running:
+    with cli.start("run", "crafted", "--json") as running:
         llmtp = psutil.Process(running.process.pid)
         seen = []
         for _ in range(3):
@@ -125,7 +125,7 @@ def test_a_restart_leaks_nothing(cli: Cli) -> None:
 def test_watching_asks_at_most_twice_a_second(cli: Cli, tmp_path: Path) -> None:
     """`/slots` at each sample, `/metrics` once at first and after requests; here one a sample."""
     asked = tmp_path / "asked"
-    args = ("run", "demo", "--json", "--engine", fake_engine(tmp_path))
+    args = ("run", "crafted", "--json", "--engine", fake_engine(tmp_path))
     with cli.start(*args, env={"FAKE_ENGINE_ASKED": str(asked)}) as running:
         url = running.wait_event("ready")["url"]
         running.wait_event("sample")
@@ -150,7 +150,7 @@ def test_servers_that_do_nothing_are_ended(cli: Cli, tmp_path: Path) -> None:
     with contextlib.ExitStack() as stack:
 
         def start(mode: str, *args: Path | str) -> Running:
-            words = ("run", "demo", "--json", *args)
+            words = ("run", "crafted", "--json", *args)
             return stack.enter_context(cli.start(*words, env={"FAKE_ENGINE": mode}))
 
         stopped = start("")
@@ -249,7 +249,7 @@ def test_only_legal_moves(before: State, after: State) -> None:
 def test_an_engine_that_is_gone_is_a_crash_loop(cli: Cli, tmp_path: Path) -> None:
     """Removed while it serves, for a newer one: no start can be made."""
     engine = fake_engine(tmp_path)
-    with cli.start("run", "demo", "--json", "--engine", engine) as running:
+    with cli.start("run", "crafted", "--json", "--engine", engine) as running:
         pid = running.wait_event("ready")["pid"]
         running.wait_event("mtp")
         engine.unlink()
@@ -264,12 +264,12 @@ def test_an_engine_that_is_gone_is_a_crash_loop(cli: Cli, tmp_path: Path) -> Non
 
 def test_a_script_that_starts_the_engine_is_no_hang(cli: Cli, tmp_path: Path) -> None:
     """What it computes is in its child; and all of it is ended."""
-    engine = cli("run", "demo", "--dry-run", "--json").json["data"]["argv"][0]
+    engine = cli("run", "crafted", "--dry-run", "--json").json["data"]["argv"][0]
     script = tmp_path / "wrapped" / "llama-server"
     script.parent.mkdir()
     script.write_text(f'#!/bin/sh\n"{engine}" "$@"\n')
     script.chmod(0o755)
-    with cli.start("run", "demo", "--json", "--engine", script) as running:
+    with cli.start("run", "crafted", "--json", "--engine", script) as running:
         pid = running.wait_event("ready")["pid"]
         family = Family(pid)
         before = family.computed_s()
@@ -283,7 +283,7 @@ def test_a_script_that_starts_the_engine_is_no_hang(cli: Cli, tmp_path: Path) ->
 
 
 def test_a_server_that_ends_at_once_is_named(cli: Cli, tmp_path: Path) -> None:
-    args = ("run", "demo", "--ask", "x", "--engine", fake_engine(tmp_path))
+    args = ("run", "crafted", "--ask", "x", "--engine", fake_engine(tmp_path))
     result = cli(*args, env={"FAKE_ENGINE": "exits-at-once"})
     assert_one_clear_line(result, 6, "the server did not start: it ended with code 0")
 
@@ -293,7 +293,7 @@ def test_a_flood_does_not_stop_the_start_nor_fill_the_disk(
     cli: Cli, tmp_path: Path, mode: str
 ) -> None:
     """100 MB of output; the log keeps the last of it."""
-    args = ("run", "demo", "--json", "--engine", fake_engine(tmp_path))
+    args = ("run", "crafted", "--json", "--engine", fake_engine(tmp_path))
     with cli.start(*args, env={"FAKE_ENGINE": mode}) as running:
         log = Path(running.wait_event("starting")["log"])
         running.wait_event("ready")
@@ -307,8 +307,8 @@ def test_a_flood_does_not_stop_the_start_nor_fill_the_disk(
 def test_a_full_disk_for_logs_is_told_and_the_server_goes_on(cli: Cli) -> None:
     """No file may grow over 8 blocks, for llmtp and the engine alike."""
     program, cli.program = cli.program, Path("/bin/sh")
-    script = f'ulimit -f 8; exec "{program}" run demo --json'
-    cli("-c", f'"{program}" plan demo')  # what is learned of the engine does not fit either
+    script = f'ulimit -f 8; exec "{program}" run crafted --json'
+    cli("-c", f'"{program}" plan crafted')  # what is learned of the engine does not fit either
     with cli.start("-c", script) as running:
         log = Path(running.wait_event("starting")["log"])
         ready = running.wait_event("ready")
@@ -351,7 +351,7 @@ main()
 def test_a_clock_that_jumps_changes_nothing(cli: Cli) -> None:
     """The wall clock is months off, and elsewhere at each look: waits go by another one."""
     cli.program = Path(sys.executable)
-    with cli.start("-c", JUMPY, "run", "demo", "--json") as running:
+    with cli.start("-c", JUMPY, "run", "crafted", "--json") as running:
         ready = running.wait_event("ready")
         running.wait_event("mtp")
         os.kill(ready["pid"], signal.SIGKILL)
@@ -386,12 +386,13 @@ def test_cycles_of_start_and_stop_leak_nothing(cli: Cli, soak: bool) -> None:
         assert {count[name] for count in counts[1:]} == {counts[1][name]}, name
     logs = cli.home / ".local/state/llmtp/logs"
     assert len(list(logs.iterdir())) == min(cycles, 20)
-    left = [p.parent.name for p in cli.home.rglob("*") if p.is_file() and logs not in p.parents]
+    folders = [path.parent for path in cli.home.rglob("*") if path.is_file()]
+    left = [folder.name for folder in folders if folder not in (logs, cli.profiles)]
     assert left == ["uses"], "what was used when, one file a model"
 
 
 def test_a_log_that_somebody_removed_is_made_anew(cli: Cli) -> None:
-    with cli.start("run", "demo", "--json") as running:
+    with cli.start("run", "crafted", "--json") as running:
         log = Path(running.wait_event("starting")["log"])
         pid = running.wait_event("ready")["pid"]
         running.wait_event("mtp")

@@ -24,17 +24,17 @@ def shell(cli: Cli, line: str, **env: str) -> Result:
 @pytest.mark.parametrize(
     ("line", "code"),
     [
-        ("llmtp check demo --json >&-", 0),
+        ("llmtp check crafted --json >&-", 0),
         ("llmtp ps >&-", 0),
         ("llmtp check nope 2>&-", 8),
-        ("llmtp check demo --json | true; exit ${PIPESTATUS[0]}", 0),
-        ("llmtp plan demo | head -1; exit ${PIPESTATUS[0]}", 0),
+        ("llmtp check crafted --json | true; exit ${PIPESTATUS[0]}", 0),
+        ("llmtp plan crafted | head -1; exit ${PIPESTATUS[0]}", 0),
         ("llmtp --help | true; exit ${PIPESTATUS[0]}", 0),
-        ("llmtp run demo --json | head -1; exit ${PIPESTATUS[0]}", 0),
-        ("llmtp run demo --ask - <&-", 2),
-        ("llmtp check demo >/dev/full", 2),
-        ("llmtp check demo --json >/dev/full", 2),
-        ("llmtp run demo --ask x >/dev/full", 2),
+        ("llmtp run crafted --json | head -1; exit ${PIPESTATUS[0]}", 0),
+        ("llmtp run crafted --ask - <&-", 2),
+        ("llmtp check crafted >/dev/full", 2),
+        ("llmtp check crafted --json >/dev/full", 2),
+        ("llmtp run crafted --ask x >/dev/full", 2),
     ],
 )
 def test_streams_that_are_closed_or_full(cli: Cli, line: str, code: int) -> None:
@@ -47,7 +47,7 @@ def test_streams_that_are_closed_or_full(cli: Cli, line: str, code: int) -> None
 
 
 def test_an_ascii_terminal_gets_question_marks_not_a_crash(cli: Cli) -> None:
-    result = cli("plan", "demo", env={"PYTHONIOENCODING": "ascii"})
+    result = cli("plan", "crafted", env={"PYTHONIOENCODING": "ascii"})
     assert result.code == 0
     assert result.stdout.isascii()
     assert "all layers on the CPU" in result.stdout
@@ -73,7 +73,7 @@ def test_names_of_files_bring_no_escapes_to_the_terminal(cli: Cli, tmp_path: Pat
 
 @pytest.mark.parametrize("columns", ["40", "60", "200"])
 def test_tables_fit(cli: Cli, columns: str) -> None:
-    lines = cli("check", "demo", env={"COLUMNS": columns}).stdout.splitlines()
+    lines = cli("check", "crafted", env={"COLUMNS": columns}).stdout.splitlines()
     assert max(map(len, lines)) <= max(int(columns), 60)
 
 
@@ -91,19 +91,19 @@ def test_colours_only_where_they_are_wanted(cli: Cli) -> None:
         (["check", "a" * 5000 + ".gguf"], 8),
         (["check", "~nosuchuser/x.gguf"], 8),
         (["check", ""], 2),
-        (["plan", "demo", "--engine", "a" * 5000], 9),
-        (["plan", "demo", "--engine", "~nosuchuser/x"], 9),
-        (["plan", "demo", "--n-max", "²"], 2),
-        (["plan", "demo", "--n-max", "9" * 5000], 2),
-        (["plan", "demo", "--ctx", "9" * 5000], 2),
-        (["plan", "demo", "--margin", "9" * 400], 2),
-        (["plan", "demo", "--vram", ""], 2),
-        (["plan", "demo", "--kv-type", "q4_0"], 2),
-        (["run", "demo", "--ask", "x", "--temp", "nan"], 2),
-        (["run", "demo", "--ask", "x", "--host", "127.0.0.1:80"], 2),
-        (["run", "demo", "--ask", "x", "--host", ""], 2),
-        (["run", "demo", "--ask", "x", "--", "--version"], 2),
-        (["check", "demo", "off"], 2),
+        (["plan", "crafted", "--engine", "a" * 5000], 9),
+        (["plan", "crafted", "--engine", "~nosuchuser/x"], 9),
+        (["plan", "crafted", "--n-max", "²"], 2),
+        (["plan", "crafted", "--n-max", "9" * 5000], 2),
+        (["plan", "crafted", "--ctx", "9" * 5000], 2),
+        (["plan", "crafted", "--margin", "9" * 400], 2),
+        (["plan", "crafted", "--vram", ""], 2),
+        (["plan", "crafted", "--kv-type", "q4_0"], 2),
+        (["run", "crafted", "--ask", "x", "--temp", "nan"], 2),
+        (["run", "crafted", "--ask", "x", "--host", "127.0.0.1:80"], 2),
+        (["run", "crafted", "--ask", "x", "--host", ""], 2),
+        (["run", "crafted", "--ask", "x", "--", "--version"], 2),
+        (["check", "crafted", "off"], 2),
         (["check"], 2),
         (["nope"], 2),
     ],
@@ -122,9 +122,7 @@ def test_odd_values_are_one_line_with_a_fix(cli: Cli, arguments: list[str], code
     ids=["date", "digits", "deep", "twice", "null", "user"],
 )  # fmt: skip
 def test_odd_profiles_are_one_line(cli: Cli, content: str) -> None:
-    folder = cli.home / ".config" / "llmtp" / "profiles"
-    folder.mkdir(parents=True)
-    (folder / "odd.yaml").write_text(content, encoding="utf-8")
+    (cli.profiles / "odd.yaml").write_text(content, encoding="utf-8")
     result = cli("check", "odd")
     assert result.code in (2, 8)
     assert_one_clear_line(result, result.code, "→")
@@ -136,7 +134,7 @@ def test_files_that_never_end_are_not_read(cli: Cli, tmp_path: Path) -> None:
     for path in (pipe, Path("/dev/zero"), Path("/dev/null")):
         assert_one_clear_line(cli("check", path), 5, "not a regular file")
     assert_one_clear_line(
-        cli("run", "demo", "--ask", "x", "--api-key-file", "/dev/zero"), 2, "is not a file"
+        cli("run", "crafted", "--ask", "x", "--api-key-file", "/dev/zero"), 2, "is not a file"
     )
     main, _ = make_pair(tmp_path)
     assert cli("check", main).code == 0
@@ -162,5 +160,5 @@ def test_a_link_to_a_main_model_finds_the_drafter_of_its_target(cli: Cli, tmp_pa
 
 
 def test_a_key_that_cannot_be_written(cli: Cli) -> None:
-    result = cli("run", "demo", "--ask", "x", "--make-key", env={"XDG_STATE_HOME": "/proc"})
+    result = cli("run", "crafted", "--ask", "x", "--make-key", env={"XDG_STATE_HOME": "/proc"})
     assert_one_clear_line(result, 2, "--make-key cannot write")

@@ -25,9 +25,7 @@ from llmtp.server.log import older_log
 from llmtp.server.tail import LogTail
 from llmtp.watch import EntryWatch
 
-EXPECTED = json.loads(
-    (Path(__file__).parent.parent / "profiles" / "demo" / "expected.json").read_text()
-)
+EXPECTED = json.loads((Path(__file__).parent / "crafted" / "expected.json").read_text())
 #: Of one answer at n-max 3: 27 drafts, 81 tokens in them, 46 accepted.
 COUNTS = EXPECTED["counts"]["3"]
 AT_POSITION = (21 / 27, 15 / 27, 10 / 27)
@@ -41,9 +39,9 @@ SAMPLE = {"id", "url", "engine", "build", "model", "state", "uptime_s", "mtp", "
 
 
 @contextlib.contextmanager
-def demo_server(cli: Cli, *options: str) -> Iterator[tuple[Running, dict[str, Any]]]:
-    """The demo pair, proved; its event `ready`."""
-    with cli.start("run", "demo", "--json", *options) as running:
+def crafted_server(cli: Cli, *options: str) -> Iterator[tuple[Running, dict[str, Any]]]:
+    """The crafted pair, proved; its event `ready`."""
+    with cli.start("run", "crafted", "--json", *options) as running:
         ready = running.wait_event("ready")
         running.wait_event("sample")
         yield running, ready
@@ -58,7 +56,7 @@ def once(cli: Cli, *args: str) -> dict[str, Any]:
 
 
 def test_one_look_at_a_server_of_ours(cli: Cli) -> None:
-    with demo_server(cli) as (running, ready):
+    with crafted_server(cli) as (running, ready):
         mtp = next(json.loads(line) for line in running.seen if '"mtp"' in line.split(",")[0])
         chat(ready["url"])
         chat(ready["url"])
@@ -87,7 +85,7 @@ def test_one_look_at_a_server_of_ours(cli: Cli) -> None:
         # A drafter as large as its model does not pay on a CPU.
         advice = data["advice"]
         assert (advice["n_max"], advice["instead_of"], advice["over"]) == (0, 3, "total")
-        steps = cli("plan", "demo", "--json").json["data"]["step_costs"]
+        steps = cli("plan", "crafted", "--json").json["data"]["step_costs"]
         assert advice["times"] == pytest.approx(steps[3] / total["mean_accepted_length"], abs=0.01)
         (finding,) = result.json["findings"]
         assert (finding["rule"], finding["level"]) == ("n-max", "info")
@@ -97,7 +95,7 @@ def test_one_look_at_a_server_of_ours(cli: Cli) -> None:
 
 
 def test_the_panel_as_text(cli: Cli) -> None:
-    with demo_server(cli) as (_, ready):
+    with crafted_server(cli) as (_, ready):
         chat(ready["url"])
         narrow = {"COLUMNS": "40", "PYTHONIOENCODING": "ascii"}
         with (
@@ -110,7 +108,7 @@ def test_the_panel_as_text(cli: Cli) -> None:
         text = "\n".join(rows)
         assert max(map(len, rows)) <= columns
         assert "\x1b" not in text
-        for words in ("demo", "n-max 3", "of 8,192", "accepted", "2 in all", "RAM"):
+        for words in ("crafted", "n-max 3", "of 8,192", "accepted", "2 in all", "RAM"):
             assert words in text
     assert "█" in "".join(shown[200])
     assert "1 ##" in "".join(shown[40])
@@ -118,7 +116,7 @@ def test_the_panel_as_text(cli: Cli) -> None:
 
 
 def test_what_comes_while_it_is_watched_and_the_end_of_the_server(cli: Cli) -> None:
-    with demo_server(cli) as (running, ready), cli.start("top", "--json") as top:
+    with crafted_server(cli) as (running, ready), cli.start("top", "--json") as top:
         first = top.wait_event("sample")
         assert set(first) == SAMPLE | {"event", "at"}
         assert (first["window"]["drafts"], first["tokens_per_s"]) == (0, None)
@@ -140,7 +138,7 @@ def test_what_comes_while_it_is_watched_and_the_end_of_the_server(cli: Cli) -> N
 
 
 def test_a_restart_is_watched_too(cli: Cli) -> None:
-    with demo_server(cli) as (running, ready), cli.start("top", "--json") as top:
+    with crafted_server(cli) as (running, ready), cli.start("top", "--json") as top:
         chat(ready["url"])
         while (before := top.wait_event("sample"))["total"]["requests"] != 2:
             pass
@@ -159,7 +157,7 @@ def test_a_restart_is_watched_too(cli: Cli) -> None:
 
 
 def test_a_server_that_was_lost_is_a_failure(cli: Cli) -> None:
-    with demo_server(cli) as (running, ready), cli.start("top", "--json") as top:
+    with crafted_server(cli) as (running, ready), cli.start("top", "--json") as top:
         top.wait_event("sample")
         running.process.kill()
         os.kill(ready["pid"], signal.SIGKILL)
@@ -169,7 +167,7 @@ def test_a_server_that_was_lost_is_a_failure(cli: Cli) -> None:
 
 
 def test_plain_lines(cli: Cli) -> None:
-    with demo_server(cli), cli.start("top") as top:
+    with crafted_server(cli), cli.start("top") as top:
         line = top.wait_line(lambda line: "idle" in line)
         for words in ("accepted", "context ", " of 8,192", "1 request", "RAM "):
             assert words in line
@@ -178,7 +176,7 @@ def test_plain_lines(cli: Cli) -> None:
 
 
 def test_the_live_view(cli: Cli) -> None:
-    with demo_server(cli) as (_, ready):
+    with crafted_server(cli) as (_, ready):
         asked = False
 
         def has_one_request(screen: str) -> bool:
@@ -196,7 +194,7 @@ def test_the_live_view(cli: Cli) -> None:
 @contextlib.contextmanager
 def bare_engine(cli: Cli, *options: str, without: str = "") -> Iterator[str]:
     """The engine that we run, as somebody else would start it; its URL."""
-    plan = cli("run", "demo", "--dry-run", "--json").json["data"]
+    plan = cli("run", "crafted", "--dry-run", "--json").json["data"]
     argv = [one for one in plan["argv"] if one != without] + list(options)
     url = f"http://127.0.0.1:{argv[argv.index('--port') + 1]}"
     with subprocess.Popen(
@@ -230,7 +228,7 @@ def test_a_llama_server_of_somebody_else(cli: Cli) -> None:
         wait_ready(cli, url)
         chat(url)
         data = once(cli, url)
-        assert (data["id"], data["engine"], data["model"]) == (None, "llama-server", "demo.gguf")
+        assert (data["id"], data["engine"], data["model"]) == (None, "llama-server", "crafted.gguf")
         assert (data["mtp"], data["n_max"], data["advice"]) == (True, None, None)
         total = data["total"]
         unknown = ("requests", "drafts", "acceptance", "acceptance_per_position")
@@ -497,7 +495,7 @@ def test_nobody_there(cli: Cli) -> None:
 
 def test_memory_and_power_of_a_card(cli: Cli, tmp_path: Path) -> None:
     env = fake_card(tmp_path) | {"TAKEN_MIB": "660"}
-    with cli.start("run", "demo", "--json", env=env) as running:
+    with cli.start("run", "crafted", "--json", env=env) as running:
         running.wait_event("sample")
         data = cli("top", "--once", "--json", env=env).json["data"]
         shown = cli("top", "--once", env=env).stdout
