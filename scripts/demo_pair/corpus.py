@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """The texts that the demo pair is trained on, and the prompts that it is judged by.
 
-    python scripts/demo_pair/corpus.py FOLDER     fetch, then show and check samples
+    cd scripts && python -m demo_pair.corpus FOLDER     fetch, then show and check samples
 
 Standard library only; what comes out depends on the seed and the pinned sources alone.
 """
@@ -17,14 +17,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import held
-import objects
-import phrases
-import programs
-import prose
-import talks
-from library import docstrings, functions
-from sources import SOURCES, Source, fetch, modules, sections
+from demo_pair.texts import held, objects, phrases, programs, prose, talks
+from demo_pair.texts.library import docstrings, functions
+from demo_pair.texts.sources import SOURCES, Source, fetch, modules, sections
 
 __all__ = ["SOURCES", "Chat", "Source", "chats", "documents", "fetch", "held_out"]
 

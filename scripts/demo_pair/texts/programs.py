@@ -15,9 +15,9 @@ from functools import cache
 from pathlib import Path
 from string import Template
 
-from library import Function, compiles
-from verbs import imperative_docstring
-from words import Pair, joined, weighted
+from demo_pair.texts.library import Function, compiles
+from demo_pair.texts.verbs import imperative_docstring
+from demo_pair.texts.words import Pair, joined, weighted
 
 # fmt: off
 ASKED = (

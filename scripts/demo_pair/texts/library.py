@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from markup import restructured
-from sources import modules
-from verbs import imperative_docstring, third_person
+from demo_pair.texts.markup import restructured
+from demo_pair.texts.sources import modules
+from demo_pair.texts.verbs import imperative_docstring, third_person
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,11 +5,8 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator
 
-import objects
-import phrases
-import programs
-import talks
-from words import Pair, joined, weighted
+from demo_pair.texts import objects, phrases, programs, talks
+from demo_pair.texts.words import Pair, joined, weighted
 
 EACH = 40
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path, PurePosixPath
 
-from markup import Section, markdown, restructured
+from demo_pair.texts.markup import Section, markdown, restructured
 
 
 @dataclass(frozen=True, slots=True)

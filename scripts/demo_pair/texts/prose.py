@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from held import PROSE_TOPICS
-from markup import Section
-from verbs import VERBS
-from words import Pair, weighted
+from demo_pair.texts.held import PROSE_TOPICS
+from demo_pair.texts.markup import Section
+from demo_pair.texts.verbs import VERBS
+from demo_pair.texts.words import Pair, weighted
 
 GENERIC = re.compile(
     r"(?i)(?:example|examples|note|notes|parameters?|introduction|overview|summary|usage|see also|"

@@ -6,7 +6,7 @@ import json
 import random
 import re
 
-from words import CITIES, PEOPLE, PRODUCTS, TITLES, Pair, joined, weighted
+from demo_pair.texts.words import CITIES, PEOPLE, PRODUCTS, TITLES, Pair, joined, weighted
 
 Json = str | int | float | bool | None | list["Json"] | dict[str, "Json"]
 

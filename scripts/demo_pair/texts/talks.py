@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from words import CITIES, PEOPLE, PRODUCTS, TITLES, Pair, joined, weighted
+from demo_pair.texts.words import CITIES, PEOPLE, PRODUCTS, TITLES, Pair, joined, weighted
 
 # fmt: off
 LISTED = (

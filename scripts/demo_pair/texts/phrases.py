@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 
-from words import Pair
+from demo_pair.texts.words import Pair
 
 Words = tuple[str, str, str, str]  # English, German, French, Spanish; "" where it needs an accent
 

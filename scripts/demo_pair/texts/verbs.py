@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from markup import inline
+from demo_pair.texts.markup import inline
 
 # fmt: off
 VERBS = frozenset((

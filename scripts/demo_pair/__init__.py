@@ -1,0 +1,1 @@
+"""The making of the pair that ships as `demo`."""

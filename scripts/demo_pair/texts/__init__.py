@@ -1,0 +1,1 @@
+"""Where the corpus comes from: packages, and chats that are made."""
