@@ -26,6 +26,19 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from gemma4_tokens import (
+    BOS,
+    CHAT_TEMPLATE,
+    END_OF_TURN,
+    EOS,
+    FIXED_TOKENS,
+    KINDS,
+    MASK,
+    NORMAL,
+    PAD,
+    UNK,
+)
+
 #: Where the tests have it.
 FOLDER = Path(__file__).resolve().parent.parent / "tests" / "crafted"
 TEXT = (
@@ -41,24 +54,7 @@ U32, I32, F32, BOOL, STRING, ARRAY = 4, 5, 6, 7, 8, 9
 VALUE_FORMAT = {U32: "<I", I32: "<i", F32: "<f", BOOL: "<?"}
 ALIGNMENT = 32
 
-PAD, EOS, BOS, UNK, MASK = range(5)
-CONTROL_TOKENS = ["<pad>", "<eos>", "<bos>", "<unk>", "<mask>"]
-USER_DEFINED_TOKENS = ["<|tool_call>", "<tool_call|>", "<|tool_response>", "<tool_response|>"]
-CHANNEL_TOKENS = ["<|channel>", "<channel|>"]
-TURN_TOKENS = ["<|turn>", "<turn|>"]
-NORMAL, UNKNOWN, CONTROL, USER_DEFINED, BYTE = 1, 2, 3, 4, 6
-
 WRONG_SHARE = 0.25
-
-CHAT_TEMPLATE = (
-    "{{- bos_token -}}"
-    "{%- for message in messages -%}"
-    "{{- '<|turn>' + ('model' if message['role'] == 'assistant' else message['role']) + '\\n' -}}"
-    "{{- message['content'] -}}"
-    "{{- '<turn|>\\n' -}}"
-    "{%- endfor -%}"
-    "{%- if add_generation_prompt -%}{{- '<|turn>model\\n' -}}{%- endif -%}"
-)
 
 
 def pieces(text: str) -> list[str]:
@@ -103,17 +99,10 @@ class Vocabulary:
     types: list[int] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        for names, kind in (
-            (CONTROL_TOKENS, CONTROL),
-            (USER_DEFINED_TOKENS + CHANNEL_TOKENS, USER_DEFINED),
-            (TURN_TOKENS, CONTROL),
-            ([f"<0x{byte:02X}>" for byte in range(256)], BYTE),
-            (self.words, NORMAL),
-        ):
-            self.tokens += names
-            self.types += [kind] * len(names)
+        self.tokens += FIXED_TOKENS + self.words
+        self.types += [KINDS.get(token, NORMAL) for token in self.tokens]
         self.first = len(self.tokens) - len(self.words)
-        self.end_of_turn = self.tokens.index("<turn|>")
+        self.end_of_turn = self.tokens.index(END_OF_TURN)
 
     def slot(self, token: int) -> int:
         """Which embedding dimension a token lights: its own for words, 0 for all others."""

@@ -8,17 +8,15 @@
 
 Each of the first three takes 8 minutes or so, on an H100 or H200 where it says GPU. The last one
 makes reference.json, which is `tests/demo_reference.json`: what the tests compare a real engine
-with. Needs `pip install torch tokenizers gguf`, which llmtp itself does not. The same seed gives
-about the same figures, not the same bytes.
+with. Needs `pip install torch tokenizers gguf`, which llmtp itself does not. Fetching the texts
+runs the builds of their packages. The same seed gives about the same figures, not the same bytes.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import math
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -33,7 +31,7 @@ from demo_pair.training import ALONE, TOGETHER, train_both, train_main
 SEED = 4
 CHATS = 250_000
 MAIN_FILE, DRAFT_FILE, REFERENCE_FILE = "demo.gguf", "mtp-demo.gguf", "reference.json"
-#: Of each kind that is compared token by token, so many.
+#: Prompts of each kind in the reference.
 COMPARED = 2
 
 
@@ -43,18 +41,18 @@ def prepare(folder: Path) -> None:
     data.prepare(sources, folder, DEMO, SEED, CHATS)
 
 
-def train_the_main_model(folder: Path, device: str, seconds: float) -> None:
+def train_the_main_model(folder: Path, device: str) -> None:
     model = Main(DEMO).to(device)
     texts = data.Corpus(folder, device, SEED)
-    train_main(model, texts, replace(ALONE, seconds=seconds))
+    train_main(model, texts, ALONE)
     write_main(folder / MAIN_FILE, model, _vocabulary(folder))
 
 
-def train_the_assistant(folder: Path, device: str, seconds: float) -> None:
+def train_the_assistant(folder: Path, device: str) -> None:
     """Beside the main model, which learns a little more and is written anew."""
     main, draft = _main_model(folder).to(device), Assistant(DEMO).to(device)
     texts = data.Corpus(folder, device, SEED)
-    train_both(main, draft, texts, replace(TOGETHER, seconds=seconds))
+    train_both(main, draft, texts, TOGETHER)
     write_main(folder / MAIN_FILE, main, _vocabulary(folder))
     write_assistant(folder / DRAFT_FILE, draft, _vocabulary(folder))
 
@@ -63,7 +61,7 @@ def write_reference(folder: Path) -> None:
     draft = Assistant(DEMO)
     draft.load(read(folder / DRAFT_FILE))
     asked: dict[str, list[str]] = {}
-    for chat in corpus.held_out(SEED):
+    for chat in corpus.held_out():
         asked.setdefault(chat.kind, []).append(chat.prompt)
     prompts = [prompt for kind in asked.values() for prompt in kind[:COMPARED]]
     answers = reference(_main_model(folder), draft, _vocabulary(folder), prompts)
@@ -84,7 +82,6 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("stage", choices=["prepare", "main", "draft", "reference"])
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--seconds", type=float, default=math.inf, help="end a training by then")
     args = parser.parse_args()
     torch.manual_seed(SEED)
     torch.set_float32_matmul_precision("high")
@@ -92,9 +89,9 @@ def main() -> int:
     if args.stage == "prepare":
         prepare(args.folder)
     elif args.stage == "main":
-        train_the_main_model(args.folder, device, args.seconds)
+        train_the_main_model(args.folder, device)
     elif args.stage == "draft":
-        train_the_assistant(args.folder, device, args.seconds)
+        train_the_assistant(args.folder, device)
     else:
         write_reference(args.folder)
     return 0

@@ -14,20 +14,20 @@ from torch import Tensor
 
 from demo_pair.corpus import Chat, chats, documents
 from demo_pair.shape import Shape
-from demo_pair.tokens import Encoder, Vocabulary, learn
+from demo_pair.tokens import Encoder, learn
 
 VOCABULARY, DOCUMENTS, CHATS = "vocabulary.json", "documents.npz", "chats.npz"
 CHATS_FOR_VOCABULARY = 60_000
 
 
 def prepare(sources: Path, folder: Path, shape: Shape, seed: int, count: int) -> None:
-    """Learn a vocabulary of the corpus, if there is none, and write the corpus in its tokens."""
+    """Learn a vocabulary of the corpus and write the corpus in its tokens."""
     folder.mkdir(parents=True, exist_ok=True)
-    if not (folder / VOCABULARY).exists():
-        some = islice(chats(sources, seed, count), CHATS_FOR_VOCABULARY)
-        texts = chain(documents(sources), (f"{chat.prompt}\n{chat.answer}" for chat in some))
-        learn(texts, shape.vocabulary).save(folder / VOCABULARY)
-    encoder = Encoder(Vocabulary.load(folder / VOCABULARY))
+    some = islice(chats(sources, seed, count), CHATS_FOR_VOCABULARY)
+    texts = chain(documents(sources), (f"{chat.prompt}\n{chat.answer}" for chat in some))
+    vocabulary = learn(texts, shape.vocabulary)
+    vocabulary.save(folder / VOCABULARY)
+    encoder = Encoder(vocabulary)
     rows = [np.array(encoder.document(text), np.uint16) for text in documents(sources)]
     np.savez_compressed(folder / DOCUMENTS, tokens=np.concatenate(rows))
     _write_chats(folder / CHATS, encoder, chats(sources, seed, count))

@@ -7,12 +7,13 @@ from pathlib import Path
 import gguf
 import numpy as np
 import torch
+from gemma4_tokens import BOS, CHAT_TEMPLATE, EOS, MASK, PAD, UNK
 from gguf import GGMLQuantizationType as Kind
 from gguf import GGUFReader, GGUFWriter
 
 from demo_pair.model import Assistant, Main, Model
 from demo_pair.shape import Shape
-from demo_pair.tokens import BOS, CHAT_TEMPLATE, EOS, MASK, PAD, UNK, Vocabulary
+from demo_pair.tokens import Vocabulary
 
 LICENCE = "mit"
 ROPE = "rope_freqs.weight"

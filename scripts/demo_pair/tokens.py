@@ -11,30 +11,13 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from gemma4_tokens import BOS, END_OF_TURN, EOS, FIXED_TOKENS, KINDS, NORMAL, TURN
 from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, trainers
 
-CONTROL = ["<pad>", "<eos>", "<bos>", "<unk>", "<mask>"]
-PAD, EOS, BOS, UNK, MASK = range(5)
-USER_DEFINED = ["<|tool_call>", "<tool_call|>", "<|tool_response>", "<tool_response|>",
-                "<|channel>", "<channel|>"]  # fmt: skip
-TURN, END_OF_TURN = "<|turn>", "<turn|>"
-BYTES = [f"<0x{byte:02X}>" for byte in range(256)]
 NEWLINES = ["\n" * count for count in range(1, 32)]
-SPECIAL = [*CONTROL, *USER_DEFINED, TURN, END_OF_TURN]
-NORMAL, CONTROL_KIND, USER_DEFINED_KIND, BYTE_KIND = 1, 3, 4, 6
 
 #: The pieces that merges stay within: runs of spaces, words, single digits, punctuation.
 PIECES = r"▁{2,}|▁?[A-Za-z]+|[0-9]|▁?[^A-Za-z0-9▁\n]+|▁"
-
-CHAT_TEMPLATE = (
-    "{{- bos_token -}}"
-    "{%- for message in messages -%}"
-    "{{- '<|turn>' + ('model' if message['role'] == 'assistant' else message['role']) + '\\n' -}}"
-    "{{- message['content'] -}}"
-    "{{- '<turn|>\\n' -}}"
-    "{%- endfor -%}"
-    "{%- if add_generation_prompt -%}{{- '<|turn>model\\n' -}}{%- endif -%}"
-)
 
 
 @dataclass(frozen=True)
@@ -46,9 +29,7 @@ class Vocabulary:
 
     @property
     def kinds(self) -> list[int]:
-        fixed = dict.fromkeys((*CONTROL, TURN, END_OF_TURN), CONTROL_KIND)
-        fixed |= dict.fromkeys(USER_DEFINED, USER_DEFINED_KIND) | dict.fromkeys(BYTES, BYTE_KIND)
-        return [fixed.get(token, NORMAL) for token in self.tokens]
+        return [KINDS.get(token, NORMAL) for token in self.tokens]
 
     @property
     def end_of_turn(self) -> int:
@@ -69,7 +50,7 @@ def learn(texts: Iterable[str], size: int) -> Vocabulary:
     tokenizer.normalizer = normalizers.Replace(" ", "▁")
     tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(PIECES), "removed", invert=True)
     alphabet = [chr(code) for code in range(33, 127)] + ["▁"]
-    fixed = [*SPECIAL, *BYTES, *NEWLINES]
+    fixed = [*FIXED_TOKENS, *NEWLINES]
     trainer = trainers.BpeTrainer(
         vocab_size=size - len(fixed), initial_alphabet=alphabet, limit_alphabet=len(alphabet),
         show_progress=False,

@@ -6,7 +6,6 @@ assistant says more about the tokens to come. It is still trained on its own nex
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,17 +20,13 @@ from demo_pair.model import Assistant, Main, Model
 
 @dataclass(frozen=True)
 class Plan:
-    """How long and how fast: `rows` of `length` tokens a step, and the highest learning rates.
-
-    `seconds` ends it earlier, with the rates falling to nothing all the same.
-    """
+    """How long and how fast: `rows` of `length` tokens a step, and the highest learning rates."""
 
     steps: int
     rows: int
     length: int
     rate: float
     assistant_rate: float = 0.0
-    seconds: float = math.inf
     warm_up: int = 200
 
 
@@ -123,9 +118,7 @@ def _descend(
     optimizer = torch.optim.AdamW(groups, lr=plan.rate, betas=(0.9, 0.95), fused=gpu)
     began = time.monotonic()
     for step in range(plan.steps):
-        done = max(step / plan.steps, (time.monotonic() - began) / plan.seconds)
-        if done >= 1.0:
-            break
+        done = step / plan.steps
         for group in optimizer.param_groups:
             group["lr"] = group["highest"] * min(1.0, (step + 1) / plan.warm_up) * (1.0 - done)
         with torch.autocast(device, torch.bfloat16, enabled=gpu):

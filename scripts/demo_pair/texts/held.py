@@ -58,8 +58,7 @@ def prompts(rng: random.Random) -> Iterator[tuple[str, Pair]]:
 def code_prompt(rng: random.Random, number: int) -> str:
     """Return a prompt for a function that no task has, or for a class of another noun."""
     if number < len(FUNCTIONS):
-        name = "_".join(FUNCTIONS[number].split()[:2])
-        return programs.asked(rng, FUNCTIONS[number], name, True, programs.Style())
+        return programs.asked(rng, FUNCTIONS[number], "", True, programs.Style())
     names = [name for name, _ in programs.some_fields(rng)]
     what = rng.choice(("class", "dataclass"))
     return programs.class_prompt(rng, rng.choice(programs.HELD_NOUNS), names, what)

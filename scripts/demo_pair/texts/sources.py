@@ -1,6 +1,7 @@
 """The texts that the demo pair learns from: where they come from, and how they are cleaned.
 
-Archives are only read, never unpacked to disk and never executed.
+Archives are read in place, and nothing in them is run here. pip, which fetches them, runs the build
+of each for its metadata, as it always does.
 """
 
 from __future__ import annotations
@@ -11,7 +12,6 @@ import subprocess
 import sys
 import sysconfig
 import tarfile
-import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -22,23 +22,24 @@ from demo_pair.texts.markup import Section, markdown, restructured
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """One package whose files are read: `docs` are folders of English, `code` of Python."""
+    """One package whose files are read: `docs` are folders of English, `code` of Python.
+
+    Licences are SPDX expressions; the documentation has that of the package if not its own.
+    """
 
     name: str
     version: str
-    licence: str  # SPDX
-    takes: str
+    licence: str
     code: tuple[str, ...] = ()
     docs: tuple[str, ...] = ()
+    docs_licence: str | None = None
 
 
-BOTH = "modules and documentation"
 SOURCES: tuple[Source, ...] = (
     Source(
         "Django",
         "5.2.19",
         "BSD-3-Clause",
-        BOTH,
         ("django",),
         (
             "docs/topics",
@@ -54,21 +55,19 @@ SOURCES: tuple[Source, ...] = (
         "Sphinx",
         "9.0.4",
         "BSD-2-Clause",
-        BOTH,
         ("sphinx",),
         ("doc/usage", "doc/extdev", "doc/development", "doc/internals", "doc/tutorial", "doc/man"),
     ),
-    Source("pytest", "9.2.0", "MIT", BOTH, ("src",), ("doc/en",)),
-    Source("Flask", "3.1.3", "BSD-3-Clause", BOTH, ("src",), ("docs",)),
-    Source("Werkzeug", "3.1.9", "BSD-3-Clause", BOTH, ("src",), ("docs",)),
-    Source("Jinja2", "3.1.6", "BSD-3-Clause", BOTH, ("src",), ("docs",)),
-    Source("click", "8.5.1", "BSD-3-Clause", BOTH, ("src",), ("docs",)),
-    Source("networkx", "3.6.1", "BSD-3-Clause", BOTH, ("networkx",), ("doc",)),
+    Source("pytest", "9.2.0", "MIT", ("src",), ("doc/en",)),
+    Source("Flask", "3.1.3", "BSD-3-Clause", ("src",), ("docs",)),
+    Source("Werkzeug", "3.1.9", "BSD-3-Clause", ("src",), ("docs",)),
+    Source("Jinja2", "3.1.6", "BSD-3-Clause", ("src",), ("docs",)),
+    Source("click", "8.5.1", "BSD-3-Clause", ("src",), ("docs",)),
+    Source("networkx", "3.6.1", "BSD-3-Clause", ("networkx",), ("doc",)),
     Source(
         "sympy",
         "1.14.0",
         "BSD-3-Clause",
-        BOTH,
         (
             "sympy/core",
             "sympy/utilities",
@@ -80,21 +79,20 @@ SOURCES: tuple[Source, ...] = (
         ),
         ("doc/src",),
     ),
-    Source("Scrapy", "2.19.0", "BSD-3-Clause", BOTH, ("scrapy",), ("docs",)),
-    Source("Twisted", "26.10.0", "MIT", BOTH, ("src",), ("docs",)),
-    Source("tornado", "6.6.1", "Apache-2.0", BOTH, ("tornado",), ("docs",)),
-    Source("alembic", "1.20.1", "MIT", BOTH, ("alembic",), ("docs/build",)),
-    Source("attrs", "26.1.0", "MIT", BOTH, ("src",), ("docs",)),
-    Source("ipython", "9.18.1", "BSD-3-Clause", BOTH, ("IPython",), ("docs/source",)),
-    Source("packaging", "26.4", "Apache-2.0 OR BSD-2-Clause", BOTH, ("src",), ("docs",)),
-    Source("kombu", "5.7.0", "BSD-3-Clause", "modules", ("kombu",)),
-    Source("celery", "5.7.0", "BSD-3-Clause", "modules", ("celery",)),
-    Source("requests", "2.34.2", "Apache-2.0", "modules", ("src",)),
+    Source("Scrapy", "2.19.0", "BSD-3-Clause", ("scrapy",), ("docs",)),
+    Source("Twisted", "26.10.0", "MIT", ("src",), ("docs",)),
+    Source("tornado", "6.6.1", "Apache-2.0", ("tornado",), ("docs",), "CC-BY-3.0"),
+    Source("alembic", "1.20.1", "MIT", ("alembic",), ("docs/build",)),
+    Source("attrs", "26.1.0", "MIT", ("src",), ("docs",)),
+    Source("ipython", "9.18.1", "BSD-3-Clause", ("IPython",), ("docs/source",), "CC-BY-4.0"),
+    Source("packaging", "26.4", "Apache-2.0 OR BSD-2-Clause", ("src",), ("docs",)),
+    Source("kombu", "5.7.0", "BSD-3-Clause", ("kombu",)),
+    Source("celery", "5.7.0", "BSD-3-Clause", ("celery",)),
+    Source("requests", "2.34.2", "Apache-2.0", ("src",)),
     Source(
         "Pygments",
         "2.21.0",
         "BSD-2-Clause",
-        BOTH,
         ("pygments/formatters", "pygments/filters"),
         ("doc/docs",),
     ),
@@ -127,19 +125,13 @@ def archive(folder: Path, source: Source) -> Path | None:
     stem = f"{source.name}-{source.version}".lower().replace("_", "-")
     for path in sorted(folder.iterdir()):
         name = path.name.lower().replace("_", "-")
-        if name in (f"{stem}.tar.gz", f"{stem}.zip") or name.startswith(f"{stem}-py"):
+        if name == f"{stem}.tar.gz":
             return path
     return None
 
 
 def members(path: Path) -> Iterator[tuple[PurePosixPath, bytes]]:
     """Yield the regular files of an archive, by their path below its top folder."""
-    if path.suffix in (".zip", ".whl"):
-        with zipfile.ZipFile(path) as pack:
-            for info in pack.infolist():
-                if not info.is_dir() and wanted(PurePosixPath(info.filename)):
-                    yield PurePosixPath(info.filename), pack.read(info)
-        return
     with tarfile.open(path) as tar:
         for member in tar:
             name = PurePosixPath(*PurePosixPath(member.name).parts[1:])

@@ -9,6 +9,8 @@ from pathlib import Path
 
 from demo_pair.texts.words import CITIES, PEOPLE, PRODUCTS, TITLES, Pair, joined, weighted
 
+#: The first banks are of troubleshooting steps, Linux before all.
+TROUBLESHOOTING = 8
 # fmt: off
 LISTED = (
     ("Output {n} {t} in a fixed format. Each item should include: {f}.", 6),
@@ -58,7 +60,8 @@ def list_chat(rng: random.Random) -> Pair:
     if rng.random() < 0.3:
         return table_chat(rng)
     every = banks()
-    bank = rng.choice(rng.choices((every, every[:8], every[:1]), (50, 35, 15))[0])
+    steps, linux = every[:TROUBLESHOOTING], every[:1]
+    bank = rng.choice(rng.choices((every, steps, linux), (50, 35, 15))[0])
     size = len(bank.fields) if rng.random() < 0.75 else rng.randint(2, len(bank.fields))
     n = min(rng.choice((3, 4, 5, 5, 6, 7)), len(bank.rows))
     prompt = weighted(rng, LISTED).format(
@@ -106,7 +109,7 @@ def table_rows(rng: random.Random) -> tuple[str, tuple[str, ...], list[tuple[str
 def table_chat(rng: random.Random) -> Pair:
     """Return a chat that asks for a Markdown table."""
     if rng.random() < 0.4:
-        bank = rng.choice(banks()[8:])
+        bank = rng.choice(banks()[TROUBLESHOOTING:])
         topic, fields, rows = bank.topic, bank.fields, rng.sample(bank.rows, 6)
     else:
         topic, fields, rows = table_rows(rng)
