@@ -65,6 +65,14 @@ def test_plan(cli: Cli) -> None:
     assert (data["n_max"], data["mtp"], data["kv_type"], data["quant"]) == (3, True, "f16", "F32")
 
 
+def test_a_plan_for_a_short_model_shows_all_that_it_was_trained_for(cli: Cli) -> None:
+    (alone,) = cli("plan", "demo", "--json").json["data"]["alternatives"]
+    assert [(cell["ctx_size"], cell["mtp"]) for cell in alone["grid"]] == [
+        (4096, True),
+        (4096, False),
+    ]
+
+
 def test_the_memory_of_a_start(cli: Cli) -> None:
     with cli.start("run", "crafted", "--json") as running:
         event = running.wait_event("memory")

@@ -34,11 +34,15 @@ class Cell:
 
 
 def grid(ref: Reference, machine: Machine, wishes: Wishes) -> tuple[Cell, ...]:
-    """With nothing else given up, in the first place that has room for it."""
+    """With nothing else given up, in the first place that has room for it.
+
+    A model that was trained for less than the smallest of the contexts has that one.
+    """
     text, cells = ref.main.shape, []
     places = whole_places(machine, wishes.margin, text)
+    contexts = [one for one in CONTEXTS if one <= text.context_train] or [text.context_train]
     for drafts in (True, False) if ref.draft else (False,):
-        for ctx in (one for one in CONTEXTS if one <= text.context_train):
+        for ctx in contexts:
             plain = first_settings(wishes, text, _DRAFTS if drafts else 0)
             settings = Settings(
                 round_context(ctx, plain.parallel), plain.parallel, plain.kv_type, plain.n_max
