@@ -48,6 +48,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 SAMPLE_EVERY_S = 1.0
 _DRAIN_LOOK_S = 0.5
+_LOG_LAG_S, _LOG_LOOK_S = 1.0, 0.02
 
 
 class _Tally:
@@ -146,8 +147,17 @@ class Running:
         return sum(slot.processing for slot in parse_slots(answer))
 
     def _sampler(self) -> Sampler:
+        self._let_log_catch_up()
         meters = Meters(self._meter.rss_bytes, self._used_bytes)
         return Sampler(self.session.client, lambda: self._tally.now, meters)
+
+    def _let_log_catch_up(self) -> None:
+        """The engine logs from a thread of its own; what it has not told yet of the proof would
+        be counted as a request of somebody's."""
+        deadline = time.monotonic() + _LOG_LAG_S
+        while self._tally.now.working and time.monotonic() < deadline:
+            if self.session.wait_ended(_LOG_LOOK_S):
+                return
 
     def _used_bytes(self) -> int | None:
         """Of all cards of the plan, by all programs."""
