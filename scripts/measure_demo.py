@@ -11,8 +11,10 @@ is accepted of drafted tokens; a speed is tokens/s over those of MTP off in the 
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
+import tempfile
 import urllib.request
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -61,15 +63,18 @@ class Served:
 
 @contextmanager
 def served(n_max: str, options: Sequence[str] = ()) -> Iterator[Served]:
-    argv = [str(LLMTP), "run", "demo", "--n-max", n_max, "--detach", "--json"]
-    done = subprocess.run(
-        [*argv, *(["--", *options] if options else [])], stdout=subprocess.PIPE, check=True
-    )
-    data = json.loads(done.stdout)["data"]
-    try:
-        yield Served(data["url"])
-    finally:
-        subprocess.run([str(LLMTP), "stop", data["id"]], check=True, stderr=subprocess.DEVNULL)
+    """A server among others of this script's own: a user's is neither offered nor stopped."""
+    with tempfile.TemporaryDirectory() as state:
+        env = os.environ | {"XDG_STATE_HOME": state}
+        argv = [str(LLMTP), "run", "demo", "--n-max", n_max, "--detach", "--json"]
+        argv += ["--", *options] if options else []
+        done = subprocess.run(argv, env=env, stdout=subprocess.PIPE, check=True)
+        data = json.loads(done.stdout)["data"]
+        try:
+            yield Served(data["url"])
+        finally:
+            stop = [str(LLMTP), "stop", data["id"]]
+            subprocess.run(stop, env=env, check=True, stderr=subprocess.DEVNULL)
 
 
 def measure(count: int, kinds: Sequence[str], options: Sequence[str] = ()) -> dict[str, Served]:
