@@ -26,7 +26,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from gemma4_tokens import (
+from gemma4_form import (
     BOS,
     CHAT_TEMPLATE,
     END_OF_TURN,
@@ -37,6 +37,7 @@ from gemma4_tokens import (
     NORMAL,
     PAD,
     UNK,
+    head_sizes,
 )
 
 #: Where the tests have it.
@@ -230,14 +231,7 @@ def add_common(
         "embedding_length": width,
         "feed_forward_length": shape.feed_forward,
         "attention.head_count": shape.heads,
-        "attention.key_length": shape.head_full,
-        "attention.value_length": shape.head_full,
-        "attention.key_length_swa": shape.head_sliding,
-        "attention.value_length_swa": shape.head_sliding,
-        "attention.sliding_window": shape.window,
-        "rope.dimension_count": shape.head_full,
-        "rope.dimension_count_swa": shape.head_sliding,
-        "embedding_length_per_layer_input": 0,
+        **head_sizes(shape.head_full, shape.head_sliding, shape.window),
     }.items():
         w.add(f"{arch}.{key}", U32, value)
     w.add_array(f"{arch}.attention.head_count_kv", I32, kv_heads)

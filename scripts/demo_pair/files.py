@@ -7,7 +7,7 @@ from pathlib import Path
 import gguf
 import numpy as np
 import torch
-from gemma4_tokens import BOS, CHAT_TEMPLATE, EOS, MASK, PAD, UNK
+from gemma4_form import BOS, CHAT_TEMPLATE, EOS, MASK, PAD, UNK, head_sizes
 from gguf import GGMLQuantizationType as Kind
 from gguf import GGUFReader, GGUFWriter
 
@@ -64,16 +64,8 @@ def _begin(
     writer.add_head_count(shape.heads)
     writer.add_head_count_kv([shape.kv_heads(slides) for slides in sliding])
     writer.add_layer_norm_rms_eps(shape.epsilon)
-    for key, value in {
-        "attention.key_length": shape.head_full,
-        "attention.value_length": shape.head_full,
-        "attention.key_length_swa": shape.head_sliding,
-        "attention.value_length_swa": shape.head_sliding,
-        "attention.sliding_window": shape.window,
-        "rope.dimension_count": shape.head_full,
-        "rope.dimension_count_swa": shape.head_sliding,
-        "embedding_length_per_layer_input": 0,
-    }.items():
+    sizes = head_sizes(shape.head_full, shape.head_sliding, shape.window)
+    for key, value in sizes.items():
         writer.add_uint32(f"{arch}.{key}", value)
     writer.add_array(f"{arch}.attention.sliding_window_pattern", list(sliding))
     writer.add_rope_freq_base(shape.rope_base)

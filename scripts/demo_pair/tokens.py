@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from gemma4_tokens import BOS, END_OF_TURN, EOS, FIXED_TOKENS, KINDS, NORMAL, TURN
+from gemma4_form import BOS, END_OF_TURN, EOS, FIXED_TOKENS, KINDS, NORMAL, TURN
 from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, trainers
 
 NEWLINES = ["\n" * count for count in range(1, 32)]

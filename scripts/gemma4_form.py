@@ -1,4 +1,4 @@
-"""What the tokenizers of both pairs have in common with every Gemma 4 file."""
+"""What the files of both pairs have in common with every Gemma 4 file: tokens, and heads."""
 
 from __future__ import annotations
 
@@ -28,3 +28,17 @@ CHAT_TEMPLATE = (
     "{%- endfor -%}"
     "{%- if add_generation_prompt -%}{{- '<|turn>model\\n' -}}{%- endif -%}"
 )
+
+
+def head_sizes(full: int, sliding: int, window: int) -> dict[str, int]:
+    """Metadata of heads, in elements, and of the window of sliding layers, in tokens."""
+    return {
+        "attention.key_length": full,
+        "attention.value_length": full,
+        "attention.key_length_swa": sliding,
+        "attention.value_length_swa": sliding,
+        "attention.sliding_window": window,
+        "rope.dimension_count": full,
+        "rope.dimension_count_swa": sliding,
+        "embedding_length_per_layer_input": 0,
+    }
