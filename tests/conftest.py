@@ -27,6 +27,7 @@ _SCRUBBED = (
     "LINES",
     "PYTHONDONTWRITEBYTECODE",
 )
+_PROXIES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -50,8 +51,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def pytest_configure(config: pytest.Config) -> None:
     """One seed for all processes that share the tests, which inherit the options.
 
-    Background jobs of a shell ignore SIGINT, and so would everything that they start.
+    Background jobs of a shell ignore SIGINT, and so would everything that they start. A proxy of
+    the machine would answer for a server that is not there.
     """
+    for name in _PROXIES:
+        os.environ.pop(name, None)
+        os.environ.pop(name.upper(), None)
     if config.option.seed is None:
         config.option.seed = random.SystemRandom().randrange(1 << 32)
     for signum in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
