@@ -209,6 +209,8 @@ def serve(
         raise
     finally:
         if session.was_entered:
+            if life.state is not State.STOPPING:  # interrupted on the way to saying so
+                life.to(State.STOPPING)
             view.event(story.stopped(session.uptime_s, reason))
 
 
