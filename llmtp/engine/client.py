@@ -71,10 +71,16 @@ class EngineClient:
         self, body: dict[str, Any], meanwhile: Callable[[], object] | None = None
     ) -> dict[str, Any]:
         """One `/completion` that is not streamed; `meanwhile` may end the wait by raising."""
+        return self.post("/completion", body, meanwhile)
+
+    def post(
+        self, path: str, body: dict[str, Any], meanwhile: Callable[[], object] | None = None
+    ) -> dict[str, Any]:
+        """The object that a POST of JSON is answered with, however long that takes."""
         try:
             response = self._aside.call(
                 lambda: self._http.post(
-                    "/completion", json=body, headers=self._headers, timeout=_PROOF_TIMEOUT_S
+                    path, json=body, headers=self._headers, timeout=_PROOF_TIMEOUT_S
                 ),
                 meanwhile,
             )

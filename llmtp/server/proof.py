@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from llmtp.engine.timings import Timings
 from llmtp.errors import EngineUnreachableError, Finding, MtpInactiveError, StartFailedError
 from llmtp.text import clean
 
@@ -66,18 +67,14 @@ def prove(client: EngineClient, n_max: int, meanwhile: Callable[[], object]) -> 
         "cache_prompt": False,
     }
     try:
-        timings = client.complete(body, meanwhile).get("timings") or {}
+        timings = Timings.of(client.complete(body, meanwhile))
     except EngineUnreachableError as error:
         raise StartFailedError(
             f"the server is ready but failed its first request: {clean(error.detail)}",
             rule="first-request",
             fix="see its log",
         ) from error
-    proof = Proof(
-        int(timings.get("draft_n", 0)),
-        int(timings.get("draft_n_accepted", 0)),
-        _speed(timings),
-    )
+    proof = Proof(timings.drafted, timings.accepted, timings.tokens_per_s)
     if not proof.active:
         raise MtpInactiveError(
             "the drafter is loaded, but the server drafts nothing: " + _likely_cause(client),
@@ -86,12 +83,6 @@ def prove(client: EngineClient, n_max: int, meanwhile: Callable[[], object]) -> 
             fix="install another llama.cpp build, or run without MTP: --draft off",
         )
     return proof
-
-
-def _speed(timings: dict[str, Any]) -> float | None:
-    """The first token belongs to the prompt (server-task.cpp)."""
-    count, took_ms = timings.get("predicted_n", 0), timings.get("predicted_ms", 0)
-    return (count - 1) / took_ms * 1000 if count > 1 and took_ms else None
 
 
 def _likely_cause(client: EngineClient) -> str:
