@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from llmtp.gguf.model import ModelFacts
 from llmtp.hub.reference import Reference
 from llmtp.plan.fit import USEFUL_CONTEXT
 from llmtp.plan.kv import checkpoint_bytes
@@ -10,7 +11,7 @@ from llmtp.plan.option import Option, given_up_by, on_gpu_words
 from llmtp.plan.place import HOST_MARGIN, Place
 from llmtp.plan.result import Plan, Usage
 from llmtp.plan.settings import Settings
-from llmtp.plan.speed import StepCosts, step_costs
+from llmtp.plan.speed import StepCosts, step_costs, token_reads
 from llmtp.plan.wishes import Wishes
 from llmtp.units import GiB, MiB, format_bytes, format_count
 
@@ -19,7 +20,12 @@ PROMPT_CACHE = 8 * GiB
 MOST_CHECKPOINTS = 32
 #: The engine's threads spin at a barrier after each operation. A model this small is as fast on
 #: one, and with two on a busy 2-core machine an answer took 60 s instead of 0.5 s (b10068).
-ONE_THREAD = 64 * MiB
+_SMALL = 64 * MiB
+
+
+def is_small(model: ModelFacts) -> bool:
+    """Too small to gain by more than one thread, as the demo is."""
+    return model.tensor_bytes.total < _SMALL
 
 
 def build_plan(ref: Reference, option: Option, wishes: Wishes) -> Plan:
@@ -53,7 +59,7 @@ def build_plan(ref: Reference, option: Option, wishes: Wishes) -> Plan:
         cpu_experts=place.cpu_experts,
         split=placement.split,
         ubatch=settings.ubatch,
-        threads=1 if ref.main.tensor_bytes.total < ONE_THREAD else None,
+        threads=1 if is_small(ref.main) else None,
         prompt_cache_bytes=min(spare, PROMPT_CACHE),
         checkpoints=checkpoints,
         checkpoint_bytes=each,
@@ -63,6 +69,7 @@ def build_plan(ref: Reference, option: Option, wishes: Wishes) -> Plan:
         mapped_bytes=needed.mapped_bytes,
         mixed_batches=place.machine.mixed_batches,
         margin_bytes=max(map(place.device_margin, totals)) if totals else place.host_margin,
+        reads=token_reads(ref.main, placement),
         given_up=given_up,
         step_costs=_step_costs(ref, place, settings),
         why=(

@@ -12,7 +12,7 @@ from llmtp.machine.learned import Learned
 from llmtp.plan.ladder import GivenUp
 from llmtp.plan.memory import Parts
 from llmtp.plan.overhead import overhead_kind
-from llmtp.plan.speed import StepCosts
+from llmtp.plan.speed import Reads, StepCosts
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,7 @@ class Plan:
     the number of CPU threads to the engine. `checkpoints` are those of a slot's sliding layers, of
     `checkpoint_bytes` each; they and the prompt cache come out of RAM that is left. `mapped_bytes`
     of the RAM are pages of the files, which the system may drop. `step_costs` are None without a
-    drafter.
+    drafter; `reads` are those of a token without MTP.
     """
 
     name: str
@@ -58,6 +58,7 @@ class Plan:
     host_parts: Parts
     mapped_bytes: int
     margin_bytes: int
+    reads: Reads
     given_up: tuple[GivenUp, ...]
     why: tuple[str, ...]
     mixed_batches: bool = True

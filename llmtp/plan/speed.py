@@ -91,11 +91,11 @@ def step_costs(
 ) -> StepCosts:
     """As far as somebody has measured: no step with more drafts is told."""
     curve = _curve(placement.backend, device_name)
-    reads = _reads(main, draft, placement)
+    reads, draft_reads = token_reads(main, placement), sum(_read_tensors(draft).values())
     on_cpu = reads.ram + reads.experts_ram > 0
     most = min(MOST, len(_CPU_STEPS) - 1) if on_cpu else MOST
     source = curve.source if placement.has_gpu else _CPU_SOURCE
-    return StepCosts(tuple(_step(reads, curve, n) for n in range(most + 1)), source)
+    return StepCosts(tuple(_step(reads, draft_reads, curve, n) for n in range(most + 1)), source)
 
 
 def expected_tokens(n_max: int, acceptance: float) -> float:
@@ -104,16 +104,20 @@ def expected_tokens(n_max: int, acceptance: float) -> float:
 
 
 @dataclass(frozen=True, slots=True)
-class _Reads:
-    """Bytes that are read for one token, by place; of the drafter for one draft."""
+class Reads:
+    """Bytes of weights that are read for one token, by place; in RAM, experts apart."""
 
     gpu: float
     ram: float
     experts_ram: float
-    draft: float
+
+    @property
+    def total(self) -> float:
+        return self.gpu + self.ram + self.experts_ram
 
 
-def _reads(main: ModelFacts, draft: ModelFacts, placement: Placement) -> _Reads:
+def token_reads(main: ModelFacts, placement: Placement) -> Reads:
+    """Of a plain step; the KV cache comes on top."""
     shape, gpu, ram, experts_ram = main.shape, 0.0, 0.0, 0.0
     for name, size in _read_tensors(main).items():
         layer = block_of(name)
@@ -127,7 +131,7 @@ def _reads(main: ModelFacts, draft: ModelFacts, placement: Placement) -> _Reads:
             experts_ram += size * share
         else:
             ram += size * share
-    return _Reads(gpu, ram, experts_ram, sum(_read_tensors(draft).values()))
+    return Reads(gpu, ram, experts_ram)
 
 
 def _read_tensors(model: ModelFacts) -> Mapping[str, int]:
@@ -138,11 +142,11 @@ def _read_tensors(model: ModelFacts) -> Mapping[str, int]:
     return {name: size for name, size in model.tensor_bytes.by_name.items() if name not in tables}
 
 
-def _step(reads: _Reads, curve: _Curve, n_max: int) -> float:
+def _step(reads: Reads, draft_reads: int, curve: _Curve, n_max: int) -> float:
     """Against a plain one."""
     on_cpu = reads.ram + reads.experts_ram
     plain = reads.gpu + _RAM * on_cpu
-    drafts = n_max * reads.draft * (1 if reads.gpu else _RAM)
+    drafts = n_max * draft_reads * (1 if reads.gpu else _RAM)
     cost = reads.gpu * (1 + n_max * curve.verify) + drafts
     if on_cpu:
         cost += _RAM * (reads.ram * _CPU_STEPS[n_max] + reads.experts_ram * (1 + n_max))
