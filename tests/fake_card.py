@@ -22,6 +22,12 @@ nvmlDeviceGetCount = lambda: 1
 nvmlDeviceGetHandleByIndex = lambda index: index
 nvmlDeviceGetName = lambda handle: "NVIDIA Imaginary 4090"
 nvmlDeviceGetPowerUsage = lambda handle: 212_500
+nvmlDeviceGetUtilizationRates = lambda handle: types.SimpleNamespace(
+    gpu=int(os.environ.get("BUSY", "0")))
+nvmlSystemGetDriverVersion = lambda: "580.95.05"
+nvmlDeviceGetMemoryBusWidth = lambda handle: 5120
+NVML_CLOCK_MEM = 2
+nvmlDeviceGetMaxClockInfo = lambda handle, type: 2619
 OTHERS = [one.split(":") for one in os.environ.get("OTHERS", "").split(",") if one]
 
 def nvmlDeviceGetMemoryInfo(handle, version=1):

@@ -69,6 +69,19 @@ class CardMeter:
         milliwatts = self._ask(pynvml.nvmlDeviceGetPowerUsage)
         return None if milliwatts is None else milliwatts / 1000
 
+    def busy_share(self) -> float | None:
+        """The share of the last moment in which it computed anything, of any program."""
+        use = self._ask(pynvml.nvmlDeviceGetUtilizationRates)
+        return None if use is None else use.gpu / 100
+
+    def bandwidth_bytes_per_s(self) -> float | None:
+        """Of its memory at the highest clock, which moves data twice a cycle."""
+        bits = self._ask(pynvml.nvmlDeviceGetMemoryBusWidth)
+        megahertz = None
+        if self._handle is not None:
+            megahertz = self._ask(pynvml.nvmlDeviceGetMaxClockInfo, type=pynvml.NVML_CLOCK_MEM)
+        return 2e6 * megahertz * bits / 8 if bits and megahertz else None
+
     def process_bytes(self, pid: int) -> int | None:
         """In use by one process; unknown in containers, which see other process numbers."""
         computing = self._ask(pynvml.nvmlDeviceGetComputeRunningProcesses) or []
