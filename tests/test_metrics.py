@@ -57,9 +57,9 @@ def test_the_log_stands_in() -> None:
     for line in ("anything", FINISHED, STATISTICS, FINISHED):
         tally = tally.add(line)
     assert tally.requests == 2
-    assert tally.drafting == Drafting(28, 82, 46, (0.75 * 28, 0.536 * 28, 0.357 * 28))
+    assert tally.drafting == Drafting(28, 82, 46, (0.75 * 28, 0.536 * 28, 0.357 * 28), (), 0.015875)
     old = LogTally().add(OLD_STATISTICS).drafting
-    assert old == Drafting(19, 57, 32, ())
+    assert old == Drafting(19, 57, 32, (), (), 0.0091)
     assert old.acceptance_per_position == ()
 
 

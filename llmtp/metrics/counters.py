@@ -15,6 +15,7 @@ from llmtp.metrics.prometheus import Page, parse_page
 _STATISTICS = re.compile(
     r"statistics\s+draft-mtp:.*#gen drafts =\s*(\d+).*#gen tokens =\s*(\d+), "
     r"#acc tokens =\s*(\d+)(?:.*#acc rate/pos = \(([\d., ]*)\))?"
+    r"(?:.*dur\(b,g,a\) = [\d.]{1,20}, ([\d.]{1,20}),)?"
 )
 _ACCEPTED = re.compile(r"draft acceptance(?: rate)? = .{1,12}\( *(\d{1,12}) accepted")
 _AT_POSITION = re.compile(r"print_timing: .*\bacc per pos = \(([\d., ]*)\)")
@@ -31,6 +32,7 @@ class Drafting:
 
     A log tells those of all requests as a share of three digits, which are worth nothing for the
     few of the last minute; `counted_at` has them request by request, as far as the log goes back.
+    `draft_s` is the time that the drafter took, where the log tells.
     """
 
     drafts: int
@@ -38,6 +40,7 @@ class Drafting:
     accepted: int
     accepted_at: tuple[float, ...]
     counted_at: tuple[float, ...] = ()
+    draft_s: float | None = None
 
     def since(self, earlier: Drafting | None) -> Drafting:
         """What came after an earlier reading of the same server."""
@@ -51,6 +54,17 @@ class Drafting:
             self.drafted - earlier.drafted,
             self.accepted - earlier.accepted,
             _added(at, tuple(-one for one in before[: len(at)])),
+            draft_s=_difference(self.draft_s, earlier.draft_s),
+        )
+
+    def plus(self, other: Drafting) -> Drafting:
+        """Both readings together, of whichever servers."""
+        return Drafting(
+            self.drafts + other.drafts,
+            self.drafted + other.drafted,
+            self.accepted + other.accepted,
+            _added(self.accepted_at, other.accepted_at),
+            draft_s=_sum(self.draft_s, other.draft_s),
         )
 
     @property
@@ -148,6 +162,7 @@ class LogTally:
                 int(match[3]),
                 tuple(rate * drafts for rate in rates),
                 self.counted_at,
+                float(match[5]) / 1000 if match[5] else None,
             ),
         )
 
@@ -156,6 +171,14 @@ class LogTally:
         shares = [float(rate) for rate in _RATE.findall(rates)]
         total = sum(shares)
         return tuple(self.accepted * share / total if total else 0.0 for share in shares)
+
+
+def _sum(one: float | None, other: float | None) -> float | None:
+    return None if one is None or other is None else one + other
+
+
+def _difference(one: float | None, other: float | None) -> float | None:
+    return None if one is None or other is None else max(one - other, 0.0)
 
 
 def _added(one: tuple[float, ...], other: tuple[float, ...]) -> tuple[float, ...]:
