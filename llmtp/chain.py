@@ -175,12 +175,27 @@ def _serving_as(prepared: Prepared, serving: Serving) -> Prepared:
     return replace(prepared, command=command, request=request)
 
 
+def with_n_max(prepared: Prepared, n_max: int) -> Prepared:
+    """The same settings with another n-max, no larger than the one that was planned for; 0 leaves
+    the drafter away."""
+    plan, off = replace(prepared.plan, n_max=n_max), n_max == 0
+    if off:
+        usages = tuple(replace(one, parts=replace(one.parts, draft=0)) for one in plan.devices)
+        host_parts = replace(plan.host_parts, draft=0)
+        plan = replace(plan, draft=None, devices=usages, host_parts=host_parts)
+    return _serving_as(replace(prepared, plan=plan), prepared.request.serving)
+
+
+def n_max_of_its_own(prepared: Prepared) -> int:
+    """The n-max that a plan takes for these files on this machine when nobody asks for one."""
+    wishes = replace(prepared.request.wishes, n_max=None, draft_is_wanted=False)
+    return make_plan(prepared.reference, _machine_before(prepared.plan), wishes).n_max
+
+
 def has_smaller(prepared: Prepared) -> bool:
     """Is there another plan for the machine as it was, which takes less on the GPU?"""
-    plan = prepared.plan
-    devices = tuple(usage.device for usage in plan.devices)
-    before = Machine(plan.host, devices, plan.mixed_batches)
-    wishes = prepared.request.wishes
+    plan, wishes = prepared.plan, prepared.request.wishes
+    before = _machine_before(plan)
     try:
         make_plan(prepared.reference, shrunk(before, plan, wishes.margin, in_ram=False), wishes)
     except DoesNotFitError:
@@ -204,6 +219,11 @@ def prepare_smaller(failed: Prepared, *, in_ram: bool) -> Prepared:
     return replace(
         failed, plan=smaller, command=command, findings=(*smaller.findings, *command.findings)
     )
+
+
+def _machine_before(plan: Plan) -> Machine:
+    """As it was when the plan was made."""
+    return Machine(plan.host, tuple(usage.device for usage in plan.devices), plan.mixed_batches)
 
 
 @dataclass(frozen=True, slots=True)

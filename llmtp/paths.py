@@ -63,14 +63,29 @@ def exists(path: Path) -> bool:
 
 def write_cache(path: Path, text: str) -> None:
     """Replace a file of the cache as a whole; a cache that cannot be written is none."""
+    with contextlib.suppress(OSError):
+        private_dir(path.parent)
+        replace_file(path, text)
+
+
+def check_writable(folder: Path) -> None:
+    """Raises OSError where no file can be made in it."""
+    probe = folder / f".llmtp-{os.getpid()}"
+    probe.touch()
+    probe.unlink()
+
+
+def replace_file(path: Path, text: str) -> None:
+    """Write a file as a whole or not at all, through a link where it leads; raises OSError."""
+    path = Path(os.path.realpath(path))
     part = path.with_name(f"{path.name}.{os.getpid()}")
     try:
-        private_dir(path.parent)
         part.write_text(text, encoding="utf-8")
         part.replace(path)
     except OSError:
         with contextlib.suppress(OSError):
             part.unlink(missing_ok=True)
+        raise
 
 
 def read_cache(path: Path) -> dict[str, Any]:

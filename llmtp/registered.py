@@ -50,13 +50,27 @@ def fingerprint(prepared: Prepared, *, makes_key: bool) -> str:
     return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()[:16]
 
 
+def register_bench(prepared: Prepared) -> Registration:
+    """Make the entry of servers that are measured, which nobody else may use."""
+    me = _me()
+    return registry.register(
+        f"{prepared.plan.name}-bench",
+        lambda one: new_entry(one, prepared, f"bench-{one}", me, detached=False),
+    )
+
+
+def _me() -> ProcessId:
+    me = ProcessId.of(os.getpid())
+    if me is None:
+        raise RuntimeError("this process is not there")
+    return me
+
+
 def register(prepared: Prepared, *, makes_key: bool) -> Registration:
     """Make the entry of a server that we are about to start, or take over the one that was made
     for us."""
     wanted = fingerprint(prepared, makes_key=makes_key)
-    me = ProcessId.of(os.getpid())
-    if me is None:
-        raise RuntimeError("this process is not there")
+    me = _me()
     if not is_detached():
         name = prepared.plan.name
         return registry.register(

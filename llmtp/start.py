@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import reduce
 from typing import TYPE_CHECKING, TypeVar
 
@@ -26,7 +27,7 @@ from llmtp.machine.host import ProcessMeter
 from llmtp.machine.learned import Learned
 from llmtp.metrics.allocations import Allocations
 from llmtp.metrics.comparison import Comparison, compare
-from llmtp.metrics.counters import LogTally
+from llmtp.metrics.counters import Drafting, LogTally, parse_metrics
 from llmtp.metrics.sampler import Meters, Sampler
 from llmtp.metrics.slots import parse_slots
 from llmtp.plan.memory import Parts
@@ -63,6 +64,15 @@ class _Tally:
         self.allocations = self.allocations.add(line)
 
 
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """Bytes: `planned` where the layers are, of the process in RAM, and of it on the cards."""
+
+    planned_bytes: int
+    rss_bytes: int | None
+    device_bytes: int | None
+
+
 class Running:
     """A server that is ready and, where MTP is on, proved."""
 
@@ -78,7 +88,7 @@ class Running:
             sampler, pulse = self._sampler(), Pulse()
             while True:
                 if (error := self.session.log.take_error()) is not None:
-                    view.finding(_log_lost(self.session.log, error))
+                    view.finding(log_lost(self.session.log, error))
                 asked_at = time.monotonic()
                 sample = sampler.sample()
                 view.sample(sample, self.session.uptime_s)
@@ -94,9 +104,16 @@ class Running:
             raise
 
     def answer(self, prompt: str, on_text: Callable[[str], None]) -> Answer:
-        """Ask once; raises ServerDiedError when the server goes away, or fails the request."""
+        """Ask once as a chat user would; raises as `asking` does."""
+        session = self.session
+        return self.asking(
+            lambda: stream_answer(session.client, prompt, on_text, session.check_answers)
+        )
+
+    def asking(self, ask: Callable[[], T]) -> T:
+        """Ask; raises ServerDiedError when the server goes away, or fails the request."""
         try:
-            return stream_answer(self.session.client, prompt, on_text, self.session.check_answers)
+            return ask()
         except EngineUnreachableError as error:
             if self.session.wait_ended(SAMPLE_EVERY_S):
                 raise self.session.died() from error
@@ -105,6 +122,22 @@ class Running:
                 rule="request",
                 fix=f"see its log: {self.session.log.path}",
             ) from error
+
+    def drafting(self) -> Drafting | None:
+        """Since the start, of all requests that have ended; None where nothing is drafted."""
+        if not self.session.plan.mtp:
+            return None
+        self._let_log_come_to_rest()
+        counted = parse_metrics(self.session.client.metrics()).drafting
+        logged = self._tally.now.drafting
+        if counted is None or logged is None:
+            return counted or logged
+        return replace(counted, draft_s=logged.draft_s)
+
+    def memory(self) -> Memory:
+        """What it takes now."""
+        comparison = _compare(self.session, self._tally.allocations, self._cards)
+        return Memory(comparison.planned.total, self._meter.rss_bytes(), comparison.taken_bytes)
 
     def _feel(self, pulse: Pulse, sampler: Sampler, asked_at: float, working: bool) -> float | None:
         if sampler.answered:
@@ -156,6 +189,14 @@ class Running:
         be counted as a request of somebody's."""
         deadline = time.monotonic() + _LOG_LAG_S
         while self._tally.now.working and time.monotonic() < deadline:
+            if self.session.wait_ended(_LOG_LOOK_S):
+                return
+
+    def _let_log_come_to_rest(self) -> None:
+        """All that has ended is told once nobody works and no more lines come."""
+        deadline, seen = time.monotonic() + _LOG_LAG_S, None
+        while time.monotonic() < deadline and (seen is not self._tally.now or seen.working):
+            seen = self._tally.now
             if self.session.wait_ended(_LOG_LOOK_S):
                 return
 
@@ -214,7 +255,8 @@ def serve(
             view.event(story.stopped(session.uptime_s, reason))
 
 
-def _log_lost(log: RunLog, error: OSError) -> Finding:
+def log_lost(log: RunLog, error: OSError) -> Finding:
+    """That lines of it could not be written, and why."""
     return Finding(
         "log-lost",
         "warning",

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import re
 import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import TypeVar
 
-from llmtp import paths, signals, story
+from llmtp import signals, story
 from llmtp.chain import Prepared, at_port, prepare_smaller
 from llmtp.errors import (
     DoesNotFitError,
@@ -23,7 +21,7 @@ from llmtp.errors import (
 from llmtp.plan.ladder import GivenUp, Step
 from llmtp.ports import free_port
 from llmtp.server.life import Life, State
-from llmtp.server.log import RunLog
+from llmtp.server.log import RunLog, log_path
 from llmtp.server.restarts import Restarts
 from llmtp.start import Running, serve
 from llmtp.story import View
@@ -49,7 +47,7 @@ class Supervisor:
         self._steps = 0
         self._ports = 0
         self._was_proved = False
-        self._log = RunLog(_log_path(prepared))
+        self._log = RunLog(log_path(prepared.plan.name, prepared.request.serving.port))
 
     def keep(self) -> None:
         """Watch the server, and keep it up, until somebody interrupts.
@@ -177,9 +175,3 @@ def _crash_loop(error: EngineEndedError, times: int) -> ServerDiedError:
         observed=", ".join(filter(None, (last.observed, words))) or None,
         fix=last.fix,
     )
-
-
-def _log_path(prepared: Prepared) -> Path:
-    name = re.sub(r"[^A-Za-z0-9._-]", "_", prepared.plan.name)
-    stamp = time.strftime("%Y%m%d-%H%M%S")
-    return paths.log_dir() / f"{name}-{stamp}-{prepared.request.serving.port}.log"

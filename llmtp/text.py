@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable
 
 _SHOWN = 200
@@ -12,6 +13,11 @@ def clean(text: str, limit: int = _SHOWN) -> str:
     """Without control characters, terminal escapes or surrogates, cut at `limit` characters."""
     shown = "".join(c if c.isprintable() else "�" for c in text[: limit + 1])
     return shown if len(shown) <= limit else shown[: limit - 1] + "…"
+
+
+def file_name(text: str) -> str:
+    """A part of a file's name that any system takes."""
+    return re.sub(r"[^A-Za-z0-9._-]", "_", text)[:_SHOWN]
 
 
 def near_names(wrong: str, names: Iterable[str]) -> str | None:

@@ -6,14 +6,22 @@ import contextlib
 import fcntl
 import os
 import threading
+import time
 from pathlib import Path
 from typing import IO
 
 from llmtp import paths
+from llmtp.text import file_name
 
 #: Of a run: the file that is written, and the one before it.
 MOST_BYTES = 8 << 20
 KEPT_RUNS = 20
+
+
+def log_path(model: str, port: int) -> Path:
+    """Of a run that begins now."""
+    stamp = time.strftime("%Y%m%d-%H%M%S")
+    return paths.log_dir() / f"{file_name(model)}-{stamp}-{port}.log"
 
 
 class RunLog:
