@@ -1,0 +1,1 @@
+"""A/B with and without MTP: prompts, rounds, what they add up to, records and pages."""
