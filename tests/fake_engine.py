@@ -93,7 +93,10 @@ class Handler(http.server.BaseHTTPRequestHandler):
             return
         good = {"predicted_n": 18, "predicted_ms": float(os.environ.get("FAKE_ENGINE_MS", "200")),
                 "draft_n": 20, "draft_n_accepted": 10}  # fmt: skip
-        self.answer({"content": "eighteen", "timings": TIMINGS.get(MODE, good)})
+        drifts = MODE == "drifts" and "--spec-type" in sys.argv
+        tokens = [1, 2, 4] if drifts else [1, 2, 3]
+        timings = TIMINGS.get(MODE, good)
+        self.answer({"content": "eighteen", "tokens": tokens, "timings": timings})
 
     def stream(self) -> None:
         """A thinking answer, as chunks of a chat completion."""
