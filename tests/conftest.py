@@ -33,6 +33,7 @@ _PROXIES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--soak", action="store_true", help="full counts instead of seconds")
     parser.addoption("--fuzz", action="store_true", help="also the coverage-guided fuzzer")
+    parser.addoption("--browser", action="store_true", help="also the page in a real Chromium")
     parser.addoption("--seed", type=int, default=None, help="seed of random moments and damage")
 
 
@@ -41,9 +42,14 @@ def pytest_report_header(config: pytest.Config) -> str:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """The fuzzer is a part that not every platform has: an option, and part of the long run."""
-    if not (config.getoption("--fuzz") or config.getoption("--soak")):
-        left_out = [item for item in items if item.get_closest_marker("fuzz")]
+    """What not every platform has is an option; the fuzzer is part of the long run too."""
+    wanted = {
+        "fuzz": config.getoption("--fuzz") or config.getoption("--soak"),
+        "browser": config.getoption("--browser"),
+    }
+    unwanted = [name for name, is_wanted in wanted.items() if not is_wanted]
+    left_out = [item for item in items if any(map(item.get_closest_marker, unwanted))]
+    if left_out:
         items[:] = [item for item in items if item not in left_out]
         config.hook.pytest_deselected(items=left_out)
 
