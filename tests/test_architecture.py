@@ -25,7 +25,8 @@ ORDER = ["text", "errors", "signals", "aside", "told", "units", "paths", "ports"
          "config", "hubname", "published", "profiles", "gguf", "roles", "pairing", "hub", "machine",
          "plan", "engine", "server", "metrics", "verdict", "tried", "selection", "chain", "spill",
          "story",
-         "start", "supervisor", "registered", "detach", "watch", "report", "cli"]  # fmt: skip
+         "start", "supervisor", "registered", "detach", "watch", "report", "bench",
+         "cli"]  # fmt: skip
 HEAVY = {"rich", "httpx", "psutil", "pynvml", "yaml", "asyncio", "importlib.metadata", "pydantic",
          "huggingface_hub",
          "llmtp.chain", "llmtp.verdict", "llmtp.plan", "llmtp.engine", "llmtp.gguf"}  # fmt: skip
@@ -127,7 +128,7 @@ def test_the_readme_names_a_test_for_each_fault_and_cause() -> None:
     assert rules <= listed
 
 
-def test_a_wheel_carries_its_profiles(cli: Cli, tmp_path: Path) -> None:
+def test_a_wheel_carries_its_profiles_and_the_style_of_its_page(cli: Cli, tmp_path: Path) -> None:
     subprocess.run(
         [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation",
          "--wheel-dir", str(tmp_path), str(ROOT)],
@@ -136,6 +137,7 @@ def test_a_wheel_carries_its_profiles(cli: Cli, tmp_path: Path) -> None:
     (wheel,) = tmp_path.glob("llmtp-*.whl")
     installed = tmp_path / "installed"
     zipfile.ZipFile(wheel).extractall(installed)
+    assert (installed / "llmtp" / "bench" / "page" / "page.css").is_file()
     code = f"import sys; sys.path.insert(0, {str(installed)!r}); "
     code += "sys.argv[1:] = ['check', 'demo', '--json']; from llmtp.__main__ import main; main()"
     done = subprocess.run(

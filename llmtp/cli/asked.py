@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from llmtp.cli.env import Env
 from llmtp.errors import UsageError
 from llmtp.hub.models import is_offline
 from llmtp.hub.reference import Asked
+from llmtp.text import clean
 
 
 def files_asked(model: str, draft: str, quant: str, mmproj: str, offline: bool) -> Asked:
@@ -21,6 +23,17 @@ def files_asked(model: str, draft: str, quant: str, mmproj: str, offline: bool) 
         _word(mmproj, "auto", "off"),
         is_offline(offline),
     )
+
+
+def only_behind_dashes(env: Env, extra: list[str]) -> None:
+    """Raises UsageError where flags for the engine stand anywhere else."""
+    surplus = extra[: len(extra) - len(env.behind_dashes)]
+    if surplus:
+        raise UsageError(
+            f"unexpected argument {clean(surplus[0], 60)!r}",
+            expected="one MODEL; flags for llama-server stand behind --",
+            fix="put text with spaces in quotes",
+        )
 
 
 def _word(value: str, *words: str) -> str:

@@ -31,7 +31,6 @@ from llmtp.cli.options import (
 )
 from llmtp.errors import UsageError
 from llmtp.machine.marks import is_detached
-from llmtp.text import clean
 
 ExtraArg = Annotated[
     list[str] | None,
@@ -79,11 +78,11 @@ def command(
     """Download, check, plan, start, prove and watch a server; Ctrl-C stops it."""
     from llmtp import chain, story
     from llmtp.cli import keeping, once, views, wishes
-    from llmtp.cli.asked import files_asked
+    from llmtp.cli.asked import files_asked, only_behind_dashes
 
     env: Env = ctx.obj
     out = env.out
-    _only_behind_dashes(env, extra or [])
+    only_behind_dashes(env, extra or [])
     detach = detach and not is_detached()  # then we are who keeps it up
     if detach and ask is not None:
         raise UsageError("--detach and --ask exclude each other", fix="use one of them")
@@ -112,13 +111,3 @@ def command(
             keeping.detach(out, prepared, view, env.argv, makes_key=make_key)
         else:
             keeping.keep(out, prepared, view, prompt, makes_key=make_key)
-
-
-def _only_behind_dashes(env: Env, extra: list[str]) -> None:
-    surplus = extra[: len(extra) - len(env.behind_dashes)]
-    if surplus:
-        raise UsageError(
-            f"unexpected argument {clean(surplus[0], 60)!r}",
-            expected="one MODEL; flags for llama-server stand behind --",
-            fix="put text with spaces in quotes",
-        )

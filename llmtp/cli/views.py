@@ -105,6 +105,19 @@ class QuietView:
         pass
 
 
+class MeasuringView(QuietView):
+    """Of many starts of one plan: what is noticed is told once."""
+
+    def __init__(self, out: Out) -> None:
+        super().__init__(out)
+        self._told: set[Finding] = set()
+
+    def finding(self, finding: Finding) -> None:
+        if finding not in self._told:
+            self._told.add(finding)
+            super().finding(finding)
+
+
 class OnceView(QuietView):
     """The answer is what was asked for; a download before it is told on stderr."""
 

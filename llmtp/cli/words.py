@@ -31,10 +31,18 @@ _PARTS = {"weights": "weights", "kv": "KV cache", "compute": "compute", "draft":
 
 def summary(plan: Plan) -> str:
     """What will run, in one line."""
+    return _summary(plan, f"n-max {plan.n_max}" if plan.mtp else "MTP off")
+
+
+def bench_summary(plan: Plan, n_maxes: Sequence[int]) -> str:
+    """What will be measured, in one line; n-max 0 is off."""
+    return _summary(plan, f"n-max {', '.join(str(n) if n else 'off' for n in n_maxes)}")
+
+
+def _summary(plan: Plan, mtp: str) -> str:
     place = " + ".join(gpu.name for gpu in plan.gpus) or "the CPU"
     if plan.gpus and plan.on_cpu:
         place += " and the CPU"
-    mtp = f"n-max {plan.n_max}" if plan.mtp else "MTP off"
     quant = f"{plan.main.quant}, " if plan.main.quant else ""
     return f"{plan.name}: {quant}context {format_count(plan.ctx_size)}, {mtp}, on {place}"
 
