@@ -137,7 +137,7 @@ class Session:
         try:
             return prove(self.client, self.plan.n_max, self._check_progress)
         except StartFailedError:
-            if self.process.wait_ended(_READY_POLL_S):
+            if self.process.wait_ended(_END_WAIT_S):  # a lost connection is known before an end
                 raise self._start_failed() from None
             raise
 
