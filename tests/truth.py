@@ -45,7 +45,7 @@ def truth(main: Path, draft: Path | None, flags: Sequence[str] = MTP) -> Truth:
         try:
             fate, drafted, accepted = _watch(process, f"http://127.0.0.1:{port}")
         finally:
-            process.kill()
+            process.terminate()  # its log is written by a thread, which an end by KILL cuts off
             process.wait(WAIT_S)
         log.seek(0)
         return Truth(fate, log.read(), drafted, accepted)
