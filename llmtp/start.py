@@ -127,7 +127,7 @@ class Running:
         """Since the start, of all requests that have ended; None where nothing is drafted."""
         if not self.session.plan.mtp:
             return None
-        self._let_log_come_to_rest()
+        self._let_log_catch_up()
         counted = parse_metrics(self.session.client.metrics()).drafting
         logged = self._tally.now.drafting
         if counted is None or logged is None:
@@ -185,15 +185,8 @@ class Running:
         return Sampler(self.session.client, lambda: self._tally.now, meters)
 
     def _let_log_catch_up(self) -> None:
-        """The engine logs from a thread of its own; what it has not told yet of the proof would
-        be counted as a request of somebody's."""
-        deadline = time.monotonic() + _LOG_LAG_S
-        while self._tally.now.working and time.monotonic() < deadline:
-            if self.session.wait_ended(_LOG_LOOK_S):
-                return
-
-    def _let_log_come_to_rest(self) -> None:
-        """All that has ended is told once nobody works and no more lines come."""
+        """The engine logs from a thread of its own; what it has not told yet would be counted
+        as somebody else's. All is told once nobody works and no more lines come."""
         deadline, seen = time.monotonic() + _LOG_LAG_S, None
         while time.monotonic() < deadline and (seen is not self._tally.now or seen.working):
             seen = self._tally.now

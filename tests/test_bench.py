@@ -18,6 +18,16 @@ from harness import WAIT_S, Cli, Running, assert_one_clear_line, wait_until
 from llmtp.engine.find import find_engine
 
 EXPECTED = json.loads((Path(__file__).parent / "crafted" / "expected.json").read_text())
+#: What scripts may rely on.
+KEYS = {"kind", "record_version", "created_at", "llmtp", "model", "machine", "engine", "files",
+        "plan", "settings", "planned_n_max", "arms", "cells", "best_n_max", "speedup",
+        "speedup_interval", "acceptance", "break_even_acceptance", "identical_output",
+        "compared_answers", "equal_answers", "near_ties", "unjudged_differences", "differences",
+        "checks", "verdict", "bound", "others_cores", "wall_s", "is_whole", "noticed", "record",
+        "html"}  # fmt: skip
+FIGURES = {"n_max", "tokens_per_s", "speedup", "speedup_interval", "acceptance",
+           "acceptance_per_position", "mean_accepted_length", "steps", "step_cost",
+           "break_even_acceptance", "draft_share", "first_token_s"}  # fmt: skip
 SHORT = ("--workload", "code", "--budget", "1", "--tokens", "80")
 
 
@@ -76,6 +86,11 @@ def test_counts_are_exact_with_the_crafted_pair(cli: Cli) -> None:
         assert arm["memory"]["rss_bytes"] > 1 << 20
     assert (data["identical_output"], data["near_ties"], data["equal_answers"]) == (True, 0, 8)
     assert data["speedup"] == max(arm["speedup"] for arm in data["arms"][1:])
+    assert set(data) == KEYS
+    assert {key for arm in data["arms"] for key in arm} == FIGURES | {
+        "memory", "starts", "argv", "prompts"
+    }  # fmt: skip
+    assert {key for cell in data["cells"] for arm in cell["arms"] for key in arm} == FIGURES
     assert data["break_even_acceptance"] > 0
 
 
@@ -293,6 +308,9 @@ def test_two_records_of_the_same_are_as_fast(cli: Cli, tmp_path: Path) -> None:
     assert (same.code, same.json["data"]["slower"]) == (0, False)
     assert [arm["ratio"] for arm in same.json["data"]["arms"]] == pytest.approx([1, 1])
     assert same.json["data"]["changes"] == []
+    assert set(same.json["data"]) == {
+        "model", "changes", "arms", "cells", "decisive_n_max", "slower", "other_load"
+    }  # fmt: skip
 
     for arm in data["arms"]:
         for one in arm["prompts"]:

@@ -196,7 +196,8 @@ def test_whiskers_end_where_the_interval_does_and_without_caps_where_it_is_cut()
     lines = [sides(one) for one in found(chart, "line", "whisker")]
     at = [value * svg.WIDTH / 2 for value in (1.2, 1.8, 0.4, 2.0)]
     inside, beyond = lines[:3], lines[3:]
-    assert inside == [pytest.approx(one, abs=0.01) for one in ((at[0], at[1]), (at[0],) * 2, (at[1],) * 2)]  # fmt: skip  # noqa: E501
+    whole = ((at[0], at[1]), (at[0],) * 2, (at[1],) * 2)
+    assert inside == [pytest.approx(one, abs=0.01) for one in whole]
     assert beyond == [pytest.approx(one, abs=0.01) for one in ((at[2], at[3]), (at[2],) * 2)]
 
 

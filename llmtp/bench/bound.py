@@ -6,27 +6,21 @@ from dataclasses import dataclass
 from typing import Any
 
 from llmtp.machine.bandwidth import cards_bytes_per_s, ram_bytes_per_s
+from llmtp.plan.build import is_small
 from llmtp.plan.result import Plan
-from llmtp.units import MiB, format_percent
-
-#: Smaller models stay in a cache, and their speed says nothing of the memory.
-_LEAST = 64 * MiB
+from llmtp.units import format_percent
 
 
 @dataclass(frozen=True, slots=True)
 class Bound:
-    """`token_bytes` of weights are read for a token, which takes `least_s` at full bandwidth. Rates
-    are bytes a second, None of a place that is not read, or that nobody tells of."""
+    """`token_bytes` of weights are read for a token; at full bandwidth that gives `tokens_per_s`.
+    The other rates are bytes a second, None of a place that is not read."""
 
     token_bytes: int
     gpu_bytes_per_s: float | None
     ram_bytes_per_s: float | None
     source: str
     tokens_per_s: float
-
-    @property
-    def least_s(self) -> float:
-        return 1 / self.tokens_per_s
 
     def words(self, measured_per_s: float) -> str:
         """How far a speed without MTP is from it."""
@@ -40,19 +34,14 @@ class Bound:
         return {name: getattr(self, name) for name in self.__slots__}
 
 
-def fits_a_cache(plan: Plan) -> bool:
-    """So that the memory's speed is none of its concern."""
-    return plan.reads.total < _LEAST
-
-
 def memory_bound(plan: Plan) -> Bound | None:
-    """Of a plan on this machine; None where it is not told, or the model is too small for it.
+    """Of a plan on this machine; None where it is not told, or the model fits into a cache.
 
     RAM is measured, so nothing else should run meanwhile.
     """
     reads = plan.reads
     in_ram = reads.ram + reads.experts_ram
-    if fits_a_cache(plan):
+    if is_small(plan.main):
         return None
     gpu = cards_bytes_per_s(plan.gpus) if reads.gpu else None
     ram = ram_bytes_per_s() if in_ram else None

@@ -15,8 +15,8 @@ _NOISE = 0.05
 #: And where other programs computed during one of them.
 _LOADED_NOISE = 0.30
 #: Of the plan, what speed may depend on.
-_PLANNED = ("ctx_size", "parallel", "kv_type", "ubatch", "gpu_layers", "cpu_experts", "threads",
-            "tensor_split")  # fmt: skip
+PLANNED = ("ctx_size", "parallel", "kv_type", "ubatch", "gpu_layers", "cpu_experts", "threads",
+           "tensor_split")  # fmt: skip
 
 _ELSEWHERE = ("--model", "--model-draft", "--port", "--ctx-size", "--ubatch-size", "--threads")
 
@@ -198,7 +198,7 @@ def _told(record: dict[str, Any]) -> dict[str, str]:
     for file in record["files"]:
         role = "main file" if file["role"] == "main" else "draft file"
         told[role] = f"{file['path']}, {file['file_bytes']:,} bytes, {file['fingerprint']}"
-    told |= {name: record["plan"][name] for name in _PLANNED}
+    told |= {name: record["plan"][name] for name in PLANNED}
     told["tokens"] = record["settings"]["tokens"]
     for arm in record["arms"]:
         told[f"flags, n-max {int(arm['n_max']) or 'off'}"] = " ".join(_flags(arm["argv"]))

@@ -8,13 +8,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from llmtp.bench.bound import Bound, fits_a_cache, memory_bound
+from llmtp.bench.bound import Bound, memory_bound
 from llmtp.bench.estimate import LEAST_ROUNDS
 from llmtp.bench.measure import Bench, Measured, Told
 from llmtp.bench.record import Context, make_record
 from llmtp.bench.result import Result, add_up
 from llmtp.bench.same import NEAR_TIE, Difference
-from llmtp.bench.scheme import WHOLE_TOKENS, Scheme
+from llmtp.bench.scheme import RESERVE, WHOLE_TOKENS, Scheme
 from llmtp.bench.verdict import Verdict, decide
 from llmtp.chain import Prepared, n_max_of_its_own
 from llmtp.errors import Finding, LlmtpError, UsageError
@@ -31,8 +31,6 @@ from llmtp.units import format_count
 #: Of all cores, so much used by others is told.
 _OTHERS_SHARE = 0.15
 _CARD_IS_BUSY = 0.10
-#: Besides the prompt: the template, and what a whole answer may take.
-_RESERVE = 128
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +41,7 @@ class Done:
     result: Result
     verdict: Verdict
     bound: Bound | None
-    is_cached: bool
+    is_small: bool
     findings: tuple[Finding, ...]
     record: dict[str, Any]
 
@@ -53,7 +51,7 @@ class Done:
             return self.bound.words(measured_per_s)
         return "how near plain decoding is to the memory's bandwidth is not told: " + (
             "so small a model is in a cache"
-            if self.is_cached
+            if self.is_small
             else "nobody says how fast this memory is"
         )
 
@@ -63,12 +61,12 @@ def check_scheme(prepared: Prepared, scheme: Scheme) -> None:
     context = prepared.plan.ctx_size // prepared.plan.parallel
     longest = scheme.tokens or WHOLE_TOKENS
     deepest = max(cell.depth for cell in scheme.cells)
-    if deepest + longest + _RESERVE > context:
+    if deepest + longest + RESERVE > context:
         what = f"--depth {deepest}" if deepest else f"--tokens {longest}"
         raise UsageError(
             f"{what} does not fit into a context of {format_count(context)} tokens",
             rule="depth",
-            expected=f"room for {format_count(deepest + longest + _RESERVE)}: the depth, "
+            expected=f"room for {format_count(deepest + longest + RESERVE)}: the depth, "
             f"an answer of {format_count(longest)} and the question",
             fix="use a larger --ctx, or a smaller --depth or --tokens",
         )
@@ -101,8 +99,7 @@ def conduct(
     )
     context = Context(prepared, planned, nvidia_driver(), bound)
     record = make_record(context, measured, result, verdict, findings)
-    is_cached = fits_a_cache(prepared.plan)
-    return Done(measured, result, verdict, bound, is_cached, findings, record)
+    return Done(measured, result, verdict, bound, scheme.is_small, findings, record)
 
 
 def _other_servers() -> Iterator[Finding]:

@@ -13,7 +13,7 @@ from llmtp.bench.depth import SAMPLE_LINES, deep_question, records
 from llmtp.bench.estimate import geometric_mean
 from llmtp.bench.result import widest_interval
 from llmtp.bench.same import MOST_SUSPECTS, Difference, Suspect, judge, suspects
-from llmtp.bench.scheme import Lengths, Question, Scheme
+from llmtp.bench.scheme import RESERVE, Lengths, Question, Scheme
 from llmtp.chain import Prepared, at_port, with_n_max
 from llmtp.errors import EngineUnreachableError, LlmtpError, UsageError
 from llmtp.machine.load import LoadMeter, computed_s
@@ -28,8 +28,6 @@ from llmtp.text import clean
 
 T = TypeVar("T")
 _WARM_UP_TOKENS = 32
-#: For the template around a prompt.
-_RESERVE = 64
 #: An interval of so little on either side is narrow enough.
 _NARROW = 0.03
 
@@ -223,7 +221,7 @@ class Bench:
     def _check_lengths(self, asker: Asker) -> None:
         """Raises UsageError for a prompt of the user's that the context has no room for."""
         plan, lengths = self._prepared.plan, self._measured.lengths
-        room = plan.ctx_size // plan.parallel - lengths.whole - _RESERVE
+        room = plan.ctx_size // plan.parallel - lengths.whole - RESERVE
         for cell in self._measured.scheme.cells:
             if not cell.workload.is_own:
                 continue

@@ -14,6 +14,7 @@ from typing import Any
 from llmtp import __version__, paths
 from llmtp.bench.bound import Bound
 from llmtp.bench.checks import CHECKS, check
+from llmtp.bench.compare import PLANNED
 from llmtp.bench.fingerprint import fingerprint
 from llmtp.bench.measure import Measured
 from llmtp.bench.result import Result
@@ -48,9 +49,6 @@ def make_record(
 ) -> dict[str, Any]:
     """The `data` of `bench --json`, and what the file has."""
     scheme, best = measured.scheme, result.best
-    unequal = [one for one in measured.differences if one.is_near_tie is False]
-    unknown = measured.unjudged + sum(one.is_near_tie is None for one in measured.differences)
-    compared = list(comparable(measured.answers))
     load = max((visit.others_cores for visit in measured.visits), default=0.0)
     return {
         "kind": _KIND,
@@ -87,12 +85,7 @@ def make_record(
         "speedup_interval": best.speedup.interval if best.speedup else None,
         "acceptance": best.acceptance,
         "break_even_acceptance": best.break_even,
-        "identical_output": _identical(len(compared), len(unequal), unknown),
-        "compared_answers": len(compared),
-        "equal_answers": sum(off.tokens == arm.tokens for off, arm in compared),
-        "near_ties": sum(one.is_near_tie is True for one in measured.differences),
-        "unjudged_differences": unknown,
-        "differences": [one.to_dict() for one in measured.differences],
+        **_same(measured),
         "checks": _checks(measured),
         "verdict": verdict.to_dict(),
         "bound": context.bound.to_dict() if context.bound else None,
@@ -169,10 +162,19 @@ def read_record(path: Path) -> dict[str, Any]:
     return value
 
 
-def _identical(compared: int, unequal: int, unknown: int) -> bool | None:
-    if unequal:
-        return False
-    return None if unknown or not compared else True
+def _same(measured: Measured) -> dict[str, Any]:
+    """Whether drafting changed what was answered; None where that could not be told."""
+    compared, found = list(comparable(measured.answers)), measured.differences
+    unknown = measured.unjudged + sum(one.is_near_tie is None for one in found)
+    identical = None if unknown or not compared else True
+    return {
+        "identical_output": False if any(one.is_near_tie is False for one in found) else identical,
+        "compared_answers": len(compared),
+        "equal_answers": sum(off.tokens == arm.tokens for off, arm in compared),
+        "near_ties": sum(one.is_near_tie is True for one in found),
+        "unjudged_differences": unknown,
+        "differences": [one.to_dict() for one in found],
+    }
 
 
 def _folder() -> Path:
@@ -286,6 +288,4 @@ def _file(role: str, facts: Any) -> dict[str, Any]:
 
 def _plan(prepared: Prepared) -> dict[str, Any]:
     plan = prepared.plan.to_dict()
-    names = ("ctx_size", "parallel", "kv_type", "ubatch", "gpu_layers", "cpu_experts", "threads",
-             "tensor_split", "given_up")  # fmt: skip
-    return {name: plan[name] for name in names}
+    return {name: plan[name] for name in (*PLANNED, "given_up")}

@@ -16,6 +16,8 @@ _LENGTHS = (48, 64, 96, 128, 192, 256)
 LEAST_TOKENS, MOST_TOKENS = _LENGTHS[0], _LENGTHS[-1]
 #: Enough for the longest of the answers that are judged by their form.
 WHOLE_TOKENS = 640
+#: For the template, and for a question of ours.
+RESERVE = 128
 #: What such answers have on average.
 _WHOLE_TYPICAL = 350
 #: The share of the budget that so many rounds may decode: starts and prompts take time too.
@@ -23,6 +25,11 @@ _PLANNED_SHARE = 0.5
 _PLANNED_ROUNDS = 4
 #: And of that, what whole answers may take.
 _WHOLE_SHARE = 2 / 3
+
+
+def arm_name(n_max: object) -> str:
+    """`off`, `n-max 3`."""
+    return "off" if n_max == 0 else f"n-max {n_max}"
 
 
 @dataclass(frozen=True, slots=True)

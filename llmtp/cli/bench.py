@@ -13,6 +13,7 @@ from llmtp.cli.options import (
     CtxOpt,
     DraftOpt,
     EngineOpt,
+    ExtraArg,
     JsonOpt,
     KvTypeOpt,
     MarginOpt,
@@ -36,10 +37,6 @@ _OF_COMPARE = ("compare", "_json")
 ModelArg = Annotated[
     str | None,
     typer.Argument(metavar="MODEL", help="As for run. Not with --compare.", show_default=False),
-]
-ExtraArg = Annotated[
-    list[str] | None,
-    typer.Argument(metavar="[-- ENGINE ARGS]", help="Flags for llama-server, behind --."),
 ]
 NMaxesOpt = Annotated[
     str, typer.Option("--n-max", metavar="N,N", help="Arms beside off, which is always one.")

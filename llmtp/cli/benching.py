@@ -16,7 +16,7 @@ from llmtp import paths, signals, story
 from llmtp.bench import conduct as conducting
 from llmtp.bench.measure import Measured, Told, Visit
 from llmtp.bench.record import check_place, write_record
-from llmtp.bench.scheme import Question, Scheme
+from llmtp.bench.scheme import Question, Scheme, arm_name
 from llmtp.chain import Prepared, Watch
 from llmtp.cli import views
 from llmtp.cli.output import Out, ReaderGoneError
@@ -138,7 +138,7 @@ class Progress:
 
 
 def _where(round_number: int, n_max: int) -> str:
-    return f"round {round_number + 1}  {f'n-max {n_max}' if n_max else 'off':<8}"
+    return f"round {round_number + 1}  {arm_name(n_max):<8}"
 
 
 def _show(out: Out, done: Done, page: Path | None, code: ExitCode) -> ExitCode:
@@ -157,7 +157,8 @@ def _show(out: Out, done: Done, page: Path | None, code: ExitCode) -> ExitCode:
             findings += error.findings
             code = ExitCode.USAGE if code is ExitCode.OK else code
     out.result(done.record | files, findings, lambda console: benches.render(console, done), code)
-    out.say("; ".join(f"{name} {file}" for name, file in files.items() if file is not None))
+    if kept := "; ".join(f"{name} {file}" for name, file in files.items() if file is not None):
+        out.say(kept)
     return code
 
 

@@ -22,6 +22,10 @@ ModelArg = Annotated[
         help="A profile such as gemma-4-12b, a .gguf file, or hf:OWNER/REPO[:QUANT][@REVISION].",
     ),
 ]
+ExtraArg = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="[-- ENGINE ARGS]", help="Flags for llama-server, behind --."),
+]
 JsonOpt = Annotated[bool, typer.Option("--json", help="Print JSON on stdout, and nothing else.")]
 VerboseOpt = Annotated[
     bool, typer.Option("-v", "--verbose", help="Also compare planned and real memory.")

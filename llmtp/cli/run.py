@@ -13,6 +13,7 @@ from llmtp.cli.options import (
     CtxOpt,
     DraftOpt,
     EngineOpt,
+    ExtraArg,
     HostOpt,
     JsonOpt,
     KvTypeOpt,
@@ -32,10 +33,6 @@ from llmtp.cli.options import (
 from llmtp.errors import UsageError
 from llmtp.machine.marks import is_detached
 
-ExtraArg = Annotated[
-    list[str] | None,
-    typer.Argument(metavar="[-- ENGINE ARGS]", help="Flags for llama-server, behind --."),
-]
 AskOpt = Annotated[
     str | None,
     typer.Option("--ask", metavar="TEXT", help="Answer once (- reads stdin), stop, and exit."),

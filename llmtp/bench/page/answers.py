@@ -7,7 +7,8 @@ from typing import Any
 
 from llmtp.bench.page.markup import Markup, joined, number, tag
 from llmtp.bench.page.tables import table
-from llmtp.bench.page.words import NOT_TOLD, UNKNOWN, arm_name, plain
+from llmtp.bench.page.words import NOT_TOLD, UNKNOWN, plain
+from llmtp.bench.scheme import arm_name
 
 _MOST_TOKEN = 60
 _FORMS = {True: "✓ yes", False: "✗ no", None: "– cut off"}

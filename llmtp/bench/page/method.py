@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from llmtp.bench.page.markup import Child, Markup, joined, number, tag
-from llmtp.bench.page.words import NOT_TOLD, arm_name, plain, size
+from llmtp.bench.page.words import NOT_TOLD, plain, size
+from llmtp.bench.scheme import arm_name
 from llmtp.units import format_duration
 
 _LATEST_S = 1e11

@@ -8,7 +8,6 @@ from llmtp.bench.page import charts
 from llmtp.bench.page.markup import Child, Markup, number, tag
 from llmtp.bench.page.words import (
     NOT_TOLD,
-    arm_name,
     arm_of,
     between,
     bytes_of,
@@ -23,6 +22,7 @@ from llmtp.bench.page.words import (
     size,
     times,
 )
+from llmtp.bench.scheme import arm_name
 
 
 def key_figures(record: dict[str, Any]) -> Markup:

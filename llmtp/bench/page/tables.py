@@ -8,7 +8,6 @@ from typing import Any
 from llmtp.bench.page.markup import Markup, number, tag
 from llmtp.bench.page.words import (
     UNKNOWN,
-    arm_name,
     arm_of,
     between,
     bytes_of,
@@ -21,6 +20,7 @@ from llmtp.bench.page.words import (
     size,
     times,
 )
+from llmtp.bench.scheme import arm_name
 
 _FIGURES = ("tokens/s", "× off", "95% interval", "right", "pays above", "tokens a step",
             "cost of a step", "first token")  # fmt: skip

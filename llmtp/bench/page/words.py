@@ -12,11 +12,6 @@ UNKNOWN = "–"
 NOT_TOLD = "not told"
 
 
-def arm_name(n_max: Any) -> str:
-    """`off`, `n-max 3`."""
-    return "off" if n_max == 0 else f"n-max {n_max}"
-
-
 def arm_of(arms: Iterable[dict[str, Any]], n_max: Any) -> dict[str, Any]:
     """The one of that n-max; empty where there is none."""
     return next((arm for arm in arms if arm["n_max"] == n_max), {})

@@ -11,6 +11,7 @@ from rich.text import Text
 from llmtp.bench.compare import Arm, Compared
 from llmtp.bench.conduct import Done
 from llmtp.bench.result import Figures
+from llmtp.bench.scheme import arm_name
 from llmtp.bench.verdict import choose, is_sure
 from llmtp.cli.render.bars import bar, glyphs_for
 from llmtp.cli.render.columns import Column, print_columns
@@ -51,9 +52,9 @@ def _cells(console: Console, done: Done) -> None:
     columns = [Column("tokens/s", [name for name, _ in rows], left=True)]
     for place, figures in enumerate(result.overall):
         speeds = [format_rate(arms[place].tokens_per_s) for _, arms in rows]
-        columns.append(Column(_arm(figures.n_max), speeds, style=_style(figures.n_max, done)))
+        columns.append(Column(arm_name(figures.n_max), speeds, style=_style(figures.n_max, done)))
     columns += [
-        Column(f"{_arm(best)} is", [_times(one) for one in mine], rank=1),
+        Column(f"{arm_name(best)} is", [_times(one) for one in mine], rank=1),
         Column("", bars, rank=5, left=True),
         Column("interval", [_interval(one) for one in mine], rank=4, left=True),
         Column("accepted", [format_percent(one.acceptance) for one in mine], rank=3),
@@ -74,7 +75,7 @@ def _arms(console: Console, done: Done) -> None:
     arms = done.result.overall
     first = [one.first_token_s for one in arms]
     columns = [
-        Column("", [_arm(one.n_max) for one in arms], left=True),
+        Column("", [arm_name(one.n_max) for one in arms], left=True),
         Column("speed-up", [_times(one) for one in arms]),
         Column("interval", [_interval(one) for one in arms], rank=3, left=True),
         Column("accepted", [format_percent(one.acceptance) for one in arms], rank=1),
@@ -126,10 +127,6 @@ def _memory(done: Done, n_max: int) -> str:
     visit = [one for one in done.measured.visits if one.n_max == n_max][-1]
     taken = visit.memory.device_bytes
     return format_bytes(visit.memory.rss_bytes if taken is None else taken)
-
-
-def _arm(n_max: int) -> str:
-    return "off" if n_max == 0 else f"n-max {n_max}"
 
 
 def _short(n_max: int) -> str:
@@ -184,7 +181,7 @@ def comparison(console: Console, compared: Compared) -> None:
     for arm in compared.arms:
         of_arm = {one.cell: one for one in compared.cells if one.n_max == arm.n_max}
         told = [*(of_arm.get(name) for name in names), arm]
-        columns.append(Column(_arm(arm.n_max), [_against(one) for one in told]))
+        columns.append(Column(arm_name(arm.n_max), [_against(one) for one in told]))
         columns.append(Column("", [_bounds(one) for one in told], rank=1, left=True))
     print_columns(console, columns, [*[""] * len(names), "bold"])
     console.print()
@@ -209,7 +206,7 @@ def _conclusion(compared: Compared) -> str:
 
 
 def _names(arms: Iterable[Arm]) -> str:
-    return ", ".join(f"{_arm(arm.n_max)} at {arm.ratio.value:.2f} of its speed" for arm in arms)
+    return ", ".join(f"{arm_name(arm.n_max)} at {arm.ratio.value:.2f} of its speed" for arm in arms)
 
 
 def comparison_findings(compared: Compared) -> list[Finding]:
