@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterable, Iterator
 from queue import Empty, SimpleQueue
 from typing import Any, TypeVar
 
+from llmtp import signals
+
 T = TypeVar("T")
 _CLOSE_WAIT_S = 5.0
 _MEANWHILE_EVERY_S = 0.25
@@ -46,8 +48,9 @@ class Aside:
     ) -> Iterator[T]:
         """What `produce` yields, as it comes."""
         if not self._started:
-            self._started = True
-            self._thread.start()
+            with signals.hold():  # or nobody knows whether there is a thread to wait for
+                self._thread.start()
+                self._started = True
         results: SimpleQueue[T | _End] = SimpleQueue()
         self._jobs.put((produce, results))
         while True:

@@ -9,6 +9,7 @@ import http.server
 import os
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -229,3 +230,53 @@ def test_an_interruption_in_the_making_of_a_class_is_one() -> None:
     assert interrupted is not None
     assert interrupted.exit_code == 143
     assert behind(RuntimeError("a bug")) is None
+
+
+#: Interrupted while a thread starts, which the new thread itself has not said yet: it waits for
+#: the lock of the interpreter, which only a call that blocks gives up.
+_INTERRUPTED_START = """
+import signal, sys
+from llmtp import signals
+from llmtp.aside import Aside
+
+def interrupt(frame, event, _):
+    if event == "call" and frame.f_code.co_name == "wait":
+        sys.setprofile(None)
+        signal.raise_signal(signal.SIGINT)
+
+signals.install()
+sys.setswitchinterval(60)
+aside = Aside("test")
+sys.setprofile(interrupt)
+try:
+    aside.call(lambda: None)
+except signals.Interrupted:
+    aside.close()
+    print("ended")
+"""
+
+
+def test_an_interruption_while_a_thread_starts_is_no_bug() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", _INTERRUPTED_START], capture_output=True, text=True, check=False
+    )
+    assert (done.stdout, done.stderr) == ("ended\n", "")
+
+
+def test_a_question_after_an_interruption_has_no_answer() -> None:
+    """One that was raised where Python drops it, such as in a destructor."""
+    script = (
+        "import signal\n"
+        "from llmtp import signals\n"
+        "from llmtp.engine.ask import ask\n"
+        "signals.install()\n"
+        "try:\n"
+        "    signal.raise_signal(signal.SIGINT)\n"
+        "except signals.Interrupted:\n"
+        "    print(ask(['sleep', '60'], {}, 60))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=False
+    )
+    assert "signals.Interrupted: SIGINT" in done.stderr.splitlines()[-1]
+    assert not done.stdout

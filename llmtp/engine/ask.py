@@ -52,6 +52,8 @@ def ask(
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
+        if ended is None:
+            signals.check()  # what it had printed by then is no answer
         size = os.fstat(output.fileno()).st_size
         return Answer(ended, _read(output.fileno(), size))
 
