@@ -50,12 +50,12 @@ def fingerprint(prepared: Prepared, *, makes_key: bool) -> str:
     return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def register_bench(prepared: Prepared) -> Registration:
-    """Make the entry of servers that are measured, which nobody else may use."""
+def register_measured(prepared: Prepared, command: str) -> Registration:
+    """Make the entry of servers that a command measures, which nobody else may use."""
     me = _me()
     return registry.register(
-        f"{prepared.plan.name}-bench",
-        lambda one: new_entry(one, prepared, f"bench-{one}", me, detached=False),
+        f"{prepared.plan.name}-{command}",
+        lambda one: new_entry(one, prepared, f"{command}-{one}", me, detached=False),
     )
 
 

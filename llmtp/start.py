@@ -82,6 +82,11 @@ class Running:
         self._cards = cards
         self._meter = ProcessMeter(Family(session.process.pid).largest(session.process.pid))
 
+    @property
+    def argv(self) -> tuple[str, ...]:
+        """What was started."""
+        return self.session.argv
+
     def watch(self, view: View) -> None:
         """Show samples until the server dies or hangs, which raises, or somebody interrupts."""
         try:

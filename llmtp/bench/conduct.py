@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from llmtp.bench import surroundings
 from llmtp.bench.bound import Bound, memory_bound
 from llmtp.bench.estimate import LEAST_ROUNDS
 from llmtp.bench.measure import Bench, Measured, Told
@@ -19,18 +19,11 @@ from llmtp.bench.verdict import Verdict, decide
 from llmtp.chain import Prepared, n_max_of_its_own
 from llmtp.errors import Finding, LlmtpError, UsageError
 from llmtp.machine.detect import nvidia_driver
-from llmtp.plan.result import Plan
 from llmtp.server.log import RunLog
-from llmtp.server.standing import live
 from llmtp.signals import Interrupted
-from llmtp.start import log_lost
 from llmtp.story import View
 from llmtp.text import clean
 from llmtp.units import format_count
-
-#: Of all cores, so much used by others is told.
-_OTHERS_SHARE = 0.15
-_CARD_IS_BUSY = 0.10
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,37 +75,24 @@ def conduct(
     require_speedup: float | None,
 ) -> Done:
     """`prepared` is planned for the largest n-max. Raises what ends a server before its time."""
-    before = [*_other_servers(), *_busy_cards(prepared.plan)]
+    before = [*surroundings.other_servers(), *surroundings.busy_cards(prepared.plan)]
     planned, bound = n_max_of_its_own(prepared), memory_bound(prepared.plan)
     measured = Bench(prepared, scheme, log, view, marks, told).run()
     result = add_up(measured)
     verdict = decide(result, planned)
     findings = (
         *before,
-        *_load(measured),
+        *surroundings.load(max((one.others_cores for one in measured.visits), default=0.0)),
         *_rounds(measured),
         *_differences(measured.differences),
         *_unjudged(measured),
         *_missed(result, require_speedup),
         *_ended(measured),
-        *_log_lost(log),
+        *surroundings.log_lost(log),
     )
     context = Context(prepared, planned, nvidia_driver(), bound)
     record = make_record(context, measured, result, verdict, findings)
     return Done(measured, result, verdict, bound, scheme.is_small, findings, record)
-
-
-def _other_servers() -> Iterator[Finding]:
-    """Of ours, which may be asked meanwhile, and hold memory."""
-    for one in live():
-        entry = one.entry
-        if entry.llmtp.pid != os.getpid():
-            yield Finding(
-                "other-server",
-                "warning",
-                f"{entry.id} runs here too: what it is asked meanwhile slows the measurement",
-                fix=f"end it and measure again: llmtp stop {entry.id}",
-            )
 
 
 def _ended(measured: Measured) -> Iterator[Finding]:
@@ -124,44 +104,6 @@ def _ended(measured: Measured) -> Iterator[Finding]:
         case LlmtpError() as error:
             yield from error.findings
             yield Finding("ended-early", "warning", f"it ended early: these are {rounds}")
-
-
-def _log_lost(log: RunLog) -> Iterator[Finding]:
-    if (error := log.take_error()) is not None:
-        yield log_lost(log, error)
-
-
-def _busy_cards(plan: Plan) -> Iterator[Finding]:
-    numbers = [(gpu.number, gpu.name) for gpu in plan.gpus if gpu.number is not None]
-    if not numbers:
-        return
-    from llmtp.machine.nvml import CardMeter
-
-    for number, name in numbers:
-        share = CardMeter(number).busy_share()
-        if share is not None and share >= _CARD_IS_BUSY:
-            yield Finding(
-                "other-load",
-                "warning",
-                f"{name} was busy before we began: figures are of a shared card",
-                expected="an idle card",
-                observed=f"busy {share:.0%} of the time",
-                fix="see nvidia-smi, end what uses it, and measure again",
-            )
-
-
-def _load(measured: Measured) -> Iterator[Finding]:
-    cores = os.cpu_count() or 1
-    worst = max((visit.others_cores for visit in measured.visits), default=0.0)
-    if worst >= _OTHERS_SHARE * cores:
-        yield Finding(
-            "other-load",
-            "warning",
-            "other programs computed meanwhile: speeds are lower and spread wider than they need",
-            expected=f"less than {_OTHERS_SHARE * cores:.1f} of {cores} cores",
-            observed=f"{worst:.1f} at most",
-            fix="see top, end what can wait, and measure again",
-        )
 
 
 def _rounds(measured: Measured) -> Iterator[Finding]:

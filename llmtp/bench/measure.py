@@ -14,15 +14,14 @@ from llmtp.bench.estimate import geometric_mean
 from llmtp.bench.result import widest_interval
 from llmtp.bench.same import MOST_SUSPECTS, Difference, Suspect, judge, suspects
 from llmtp.bench.scheme import RESERVE, Lengths, Question, Scheme
-from llmtp.chain import Prepared, at_port, with_n_max
+from llmtp.bench.starts import Starts
+from llmtp.chain import Prepared, with_n_max
 from llmtp.errors import EngineUnreachableError, LlmtpError, UsageError
 from llmtp.machine.load import LoadMeter, computed_s
 from llmtp.metrics.counters import Drafting
-from llmtp.ports import free_port
-from llmtp.server.life import Life, State
 from llmtp.server.log import RunLog
 from llmtp.signals import Interrupted
-from llmtp.start import Memory, Running, serve
+from llmtp.start import Memory, Running
 from llmtp.story import View
 from llmtp.text import clean
 
@@ -96,12 +95,8 @@ class Bench:
         told: Told,
     ) -> None:
         self._prepared = prepared
-        self._log = log
-        self._view = view
-        self._marks = marks
         self._told = told
-        self._life = Life(view.state)
-        self._is_first_start = True
+        self._starts = Starts(log, view, marks)
         self._tokens_a_line: float | None = None
         self._began = time.monotonic()
         self._round_began = self._began
@@ -113,7 +108,8 @@ class Bench:
 
         Raises what ends it before there is a whole round; later there is something to tell.
         """
-        measured, end = self._measured, State.STOPPED
+        measured = self._measured
+        ended_by: BaseException | None = None
         try:
             while True:
                 order = measured.scheme.order(measured.rounds)
@@ -124,13 +120,12 @@ class Bench:
             if suspects(measured.answers):
                 self._serve(0, self._judge)
         except (LlmtpError, Interrupted) as error:
-            end = State.FAILED if isinstance(error, LlmtpError) else State.STOPPED
+            ended_by = error
             if measured.rounds == 0:
                 raise
             measured.ended_by = error
         finally:
-            self._log.close()
-            self._life.to(end)
+            self._starts.end(ended_by)
             measured.wall_s = time.monotonic() - self._began
         self._keep_whole_rounds()
         return measured
@@ -153,18 +148,12 @@ class Bench:
 
     def _serve(self, arm: int, use: Callable[[Running], T]) -> T:
         prepared = with_n_max(self._prepared, arm)
-        serving = prepared.request.serving
-        if not self._is_first_start:
-            self._life.to(State.RESTARTING)
-            self._life.to(State.STARTING)
-            if not serving.port_was_asked:
-                prepared = at_port(prepared, free_port(serving.host))
-        self._is_first_start = False
-        self._measured.argv[arm] = prepared.command.argv
-        self._view.prepared(prepared)
-        return serve(
-            prepared, self._log, self._life, self._view, use, may_step=False, marks=self._marks
-        )
+
+        def noted(running: Running) -> T:
+            self._measured.argv[arm] = running.argv
+            return use(running)
+
+        return self._starts.serve(prepared, noted)
 
     def _visit(self, running: Running) -> None:
         try:

@@ -15,13 +15,13 @@ from llmtp import __version__, paths
 from llmtp.bench.bound import Bound
 from llmtp.bench.checks import CHECKS, check
 from llmtp.bench.compare import PLANNED
-from llmtp.bench.fingerprint import fingerprint
 from llmtp.bench.measure import Measured
 from llmtp.bench.result import Result
 from llmtp.bench.same import comparable
 from llmtp.bench.verdict import Verdict, choose
 from llmtp.chain import Prepared
 from llmtp.errors import Finding, NotFoundError, UsageError
+from llmtp.fingerprint import fingerprint
 from llmtp.text import clean, file_name
 
 #: Changes when a field changes its meaning or goes.

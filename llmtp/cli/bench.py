@@ -127,7 +127,7 @@ def command(
         _compare(ctx, compare)
         return
     from llmtp import chain
-    from llmtp.cli import benching, wishes
+    from llmtp.cli import benching, pages, wishes
     from llmtp.cli.asked import files_asked, only_behind_dashes
 
     only_behind_dashes(env, extra or [])
@@ -144,7 +144,7 @@ def command(
     for number in (require_speedup, budget):
         if number is not None and not math.isfinite(number):
             raise UsageError(f"{number} is no number to measure by", fix="use a plain number")
-    page = benching.page_place(html)
+    page = pages.page_place(html)
     asked = files_asked(model, draft, quant, "off", offline)
     wanted = wishes.plan_wishes(ctx_size, str(max(arms)), "wanted", kv_type, 1, margin, False)
     serving = wishes.serving("127.0.0.1", None, None, False, None)

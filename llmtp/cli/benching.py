@@ -3,60 +3,32 @@
 from __future__ import annotations
 
 import contextlib
-import errno
-import os
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from llmtp import paths, signals, story
+from llmtp import signals, story
 from llmtp.bench import conduct as conducting
 from llmtp.bench.measure import Measured, Told, Visit
 from llmtp.bench.record import check_place, write_record
 from llmtp.bench.scheme import Question, Scheme, arm_name
 from llmtp.chain import Prepared, Watch
 from llmtp.cli import views
+from llmtp.cli.lines import Lines
 from llmtp.cli.output import Out, ReaderGoneError
+from llmtp.cli.pages import write_page
 from llmtp.cli.words import bench_summary
 from llmtp.errors import ExitCode, LlmtpError, UsageError
 from llmtp.plan.build import is_small
-from llmtp.registered import Registered, ended, register_bench
+from llmtp.registered import Registered, ended, register_measured
 from llmtp.server.log import RunLog, log_path
 from llmtp.signals import Interrupted
-from llmtp.text import clean
 from llmtp.units import format_count, format_duration, format_rate
 
 if TYPE_CHECKING:
     from llmtp.bench.conduct import Done
-
-_PAGES = (".html", ".htm")
-
-
-def page_place(asked: Path | None) -> Path | None:
-    """Where a page can be written, known before minutes are spent; raises UsageError."""
-    if asked is None:
-        return None
-    path = paths.typed(str(asked))
-    shown = clean(str(path))
-    if path.suffix.lower() not in _PAGES:
-        raise UsageError(
-            f"--html {shown} is no name for a page", expected="FILE.html", fix="end it with .html"
-        )
-    try:
-        if path.is_dir():
-            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
-        paths.check_writable(path.parent)
-        path.exists()  # a name may be too long
-    except OSError as error:
-        raise UsageError(
-            f"--html {shown} cannot be written: {error.strerror}",
-            rule="html",
-            fix="name another file",
-        ) from None
-    return path
 
 
 def measure(
@@ -78,7 +50,7 @@ def measure(
     try:
         with contextlib.ExitStack() as stack:
             with signals.hold():
-                registration = register_bench(prepared)
+                registration = register_measured(prepared, "bench")
                 stack.enter_context(ended(registration, fine=ReaderGoneError))
             progress = Progress(out, registration.keep)
             stack.callback(progress.close)
@@ -101,40 +73,28 @@ def measure(
 
 
 class Progress:
-    """A line an arm and round on stderr; on a terminal also what is being asked now."""
+    """A line an arm and round; on a terminal also what is being asked now."""
 
     def __init__(self, out: Out, keep: Callable[[], None]) -> None:
         """`keep` is called now and then, for whoever has to be kept alive."""
-        self._out = out
+        self._lines = Lines(out)
         self._keep = keep
-        self._draws = sys.stderr.isatty() and not out.as_json
+        self.close = self._lines.close
 
     def begun(self, measured: Measured) -> None:
-        self._say(_plan_words(measured))
+        self._lines.say(_plan_words(measured))
 
     def asking(self, question: Question, n_max: int, round_number: int) -> None:
-        if self._draws:
-            words = f"{_where(round_number, n_max)} {question.cell.name} {question.number} ..."
-            sys.stderr.write(f"\r\x1b[K{clean(words, 60)}")
-            sys.stderr.flush()
+        where = _where(round_number, n_max)
+        self._lines.draw(f"{where} {question.cell.name} {question.number} ...")
 
     def visited(self, visit: Visit) -> None:
         where, speed = _where(visit.round_number, visit.n_max), format_rate(visit.tokens_per_s)
-        self._say(f"{where} {speed:>6} tokens/s  {visit.took_s:6.1f} s")
+        self._lines.say(f"{where} {speed:>6} tokens/s  {visit.took_s:6.1f} s")
         self._keep()
 
     def ending(self) -> None:
-        self._say("stopping ...")
-
-    def close(self) -> None:
-        """Leave no half line."""
-        if self._draws:
-            sys.stderr.write("\r\x1b[K")
-            sys.stderr.flush()
-
-    def _say(self, text: str) -> None:
-        self.close()
-        self._out.say(text)
+        self._lines.say("stopping ...")
 
 
 def _where(round_number: int, n_max: int) -> str:
@@ -167,15 +127,7 @@ def _write_page(path: Path | None, record: dict[str, Any]) -> Path | None:
         return None
     from llmtp.bench.page.make import make_page
 
-    try:
-        paths.replace_file(path, make_page(record))
-    except OSError as error:
-        raise UsageError(
-            f"{clean(str(path))} cannot be written: {error.strerror}",
-            rule="html",
-            fix="name another file with --html",
-        ) from error
-    return path
+    return write_page(path, make_page(record))
 
 
 def _plan_words(measured: Measured) -> str:

@@ -100,6 +100,10 @@ class Session:
         return self._process
 
     @property
+    def argv(self) -> tuple[str, ...]:
+        return self._command.argv
+
+    @property
     def was_entered(self) -> bool:
         """Was there ever a process?"""
         return self._process is not None

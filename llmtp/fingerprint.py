@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from pathlib import Path
 
 from llmtp.units import KiB
 
 _PIECES, _PIECE = 64, 64 * KiB
+
+
+def fingerprints(paths: Iterable[Path]) -> str:
+    """Of several files, in their order; `-` for what is not there."""
+    return " ".join(fingerprint(path) or "-" for path in paths)
 
 
 def fingerprint(path: Path) -> str | None:
