@@ -6,6 +6,7 @@ import base64
 import fcntl
 import json
 import os
+import re
 import select
 import shutil
 import struct
@@ -31,6 +32,48 @@ _AT_3_AND_4 = (
     "os.dup2(r, 3); os.dup2(w, 4); os.execv(sys.argv[3], sys.argv[3:])"
 )
 _WAIT_S = 30.0
+#: What reaches beyond the right edge and cannot be scrolled to inside its own box.
+_BEYOND = """
+[...document.querySelectorAll('body *')].filter(one => !one.closest('.scrolled, pre, details'))
+  .filter(one => one.getBoundingClientRect().right > innerWidth + 0.5)
+  .map(one => one.outerHTML.slice(0, 90))
+"""
+#: Texts of a chart that lie on each other or leave it.
+_CLASHES = """
+[...document.querySelectorAll('svg')].flatMap(chart => {
+  const frame = chart.getBoundingClientRect();
+  const texts = [...chart.querySelectorAll('text')]
+    .map(one => ({text: one.textContent, box: one.getBoundingClientRect()}));
+  const out = texts.filter(({box}) => box.left < frame.left - 1.5 || box.right > frame.right + 1.5
+    || box.top < frame.top - 1.5 || box.bottom > frame.bottom + 1.5);
+  const over = texts.filter((a, i) => texts.slice(i + 1).some(b => a.box.left < b.box.right - 1
+    && b.box.left < a.box.right - 1 && a.box.top < b.box.bottom - 4
+    && b.box.top < a.box.bottom - 4));
+  return [...out, ...over].map(({text}) => `${chart.querySelector('title').textContent}: ${text}`);
+})
+"""
+#: Sizes of letters in charts, in pixels.
+_LETTERS = """
+Math.min(...[...document.querySelectorAll('svg text')].map(one =>
+  parseFloat(getComputedStyle(one).fontSize) * one.getScreenCTM().a))
+"""
+#: The least contrast of a text with the paper behind it, by WCAG.
+_CONTRAST = """
+(() => {
+  const luminance = colour => colour.match(/[0-9.]+/g).slice(0, 3).map(part => part / 255)
+    .map(c => c <= 0.03928 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4)
+    .reduce((sum, c, i) => sum + c * [0.2126, 0.7152, 0.0722][i], 0);
+  const paper = luminance(getComputedStyle(document.body).backgroundColor);
+  const texts = [...document.querySelectorAll('body *')].filter(one =>
+    [...one.childNodes].some(node => node.nodeType === 3 && node.data.trim())
+    && !one.closest('title'));
+  return Math.min(...texts.map(one => {
+    const style = getComputedStyle(one);
+    const own = luminance(one.closest('svg') ? style.fill : style.color);
+    return (Math.max(own, paper) + 0.05) / (Math.min(own, paper) + 0.05);
+  }));
+})()
+"""
 
 
 @dataclass
@@ -156,6 +199,52 @@ def browser(folder: Path) -> Iterator[Browser]:
             process.kill()
             process.wait()
         os.close(ours_read)
+
+
+def assert_fits(opened: Browser, path: Path, width: int, height: int) -> None:
+    """Nothing beyond an edge or on each other, and nothing asked for but the file."""
+    opened.open(path, width, height)
+    assert opened.requests == [path.as_uri()]
+    assert opened.logged() == []
+    assert opened.evaluate("document.documentElement.scrollWidth") <= width
+    assert opened.evaluate(_BEYOND) == []
+    assert opened.evaluate(_CLASHES) == []
+    assert opened.evaluate(_LETTERS) >= 10
+
+
+def assert_harmless(opened: Browser, path: Path) -> None:
+    """A page of hostile texts runs and loads nothing, and fits."""
+    opened.open(path, 360, 800)
+    assert opened.requests == [path.as_uri()]
+    assert opened.evaluate("document.scripts.length + document.images.length") == 0
+    assert opened.evaluate("document.documentElement.scrollWidth") <= 360
+
+
+def assert_light_and_dark(opened: Browser, path: Path) -> None:
+    """Both are drawn, and can be read."""
+    papers = []
+    for scheme in ("light", "dark"):
+        opened.open(path, 360, 800, scheme)
+        rows = pixels(opened.screenshot())
+        paper = rows[0][:3]
+        assert sum(row[i : i + 3] != paper for row in rows for i in range(0, len(row), 3)) > 5000
+        papers.append(sum(paper) / 3)
+        assert opened.evaluate(_CONTRAST) >= 4.5
+    light, dark = papers
+    assert light > 220
+    assert dark < 50
+
+
+def assert_prints(opened: Browser, path: Path) -> int:
+    """On white, with nothing beside the paper; how many sheets."""
+    opened.open(path, 718, 1000, "dark")
+    printed = opened.pdf()
+    assert printed.startswith(b"%PDF-")
+    opened.do("Emulation.setEmulatedMedia", media="print")
+    paper = opened.evaluate("getComputedStyle(document.body).backgroundColor")
+    assert paper == "rgb(255, 255, 255)"
+    assert opened.evaluate("document.documentElement.scrollWidth") <= 718
+    return len(re.findall(rb"/Type\s*/Page\b", printed))
 
 
 def _high(fd: int) -> int:

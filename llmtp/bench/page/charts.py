@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
 from llmtp.bench.page.markup import Markup, tag
 from llmtp.bench.page.svg import (
@@ -56,11 +57,22 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """The speed of one arm, in tokens per second. `is_best` is marked."""
+    """The speed of one arm, in tokens per second; `expected` counts where nothing was measured.
+    `is_best` is marked."""
 
     name: str
     measure: Measure
     is_best: bool = False
+    expected: float | None = None
+
+    @property
+    def is_measured(self) -> bool:
+        return self.measure.value is not None
+
+    @property
+    def value(self) -> float | None:
+        """What is drawn."""
+        return self.measure.value if self.is_measured else self.expected
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +122,8 @@ def ratio_span(measures: Sequence[Measure]) -> tuple[float, float]:
 
 def speeds(title: str, points: Sequence[Point]) -> Markup:
     """Tokens per second by n-max, from 0, with a dashed line at the first arm, MTP off."""
-    scale = Scale(0.0, speed_top([one.measure for one in points]), _TOP + _PLOT, _TOP)
+    measures = [one.measure if one.is_measured else Measure(one.expected) for one in points]
+    scale = Scale(0.0, speed_top(measures), _TOP + _PLOT, _TOP)
     step = (WIDTH - _LEFT) / max(len(points), 1)
     places = [_LEFT + (number + 0.5) * step for number in range(len(points))]
     parts = []
@@ -121,8 +134,7 @@ def speeds(title: str, points: Sequence[Point]) -> Markup:
     off = points[0].measure.value if points else None
     if off is not None:
         parts.append(line(_LEFT, scale.at(off), WIDTH, scale.at(off), "off"))
-    for run in _runs(points, places, scale):
-        parts.append(path(run, "curve"))
+    parts += [path(run, class_) for run, class_ in _runs(points, places, scale)]
     for point, x in zip(points, places, strict=True):
         parts += [*_point(point, x, scale), label(x, _TOP + _PLOT + 16, point.name, "tick middle")]
     return frame(title, _TOP + _PLOT + 22, parts)
@@ -207,20 +219,25 @@ def _mark(scale: Scale, mark: float, y: float) -> Markup:
 
 def _runs(
     points: Sequence[Point], places: Sequence[float], scale: Scale
-) -> Iterator[list[tuple[float, float]]]:
-    """Points beside each other; an unknown one parts them."""
-    run: list[tuple[float, float]] = []
-    for point, x in zip(points, places, strict=True):
-        if point.measure.value is None:
-            yield run
-            run = []
-        else:
-            run.append((x, scale.at(point.measure.value)))
-    yield run
+) -> Iterator[tuple[list[tuple[float, float]], str]]:
+    """Lines from point to point, each with its class; an unknown one parts them."""
+    at = [(x, scale.at(point.value or 0.0)) for point, x in zip(points, places, strict=True)]
+    for class_, numbers in groupby(range(1, len(points)), lambda n: _class_to(points, n)):
+        if class_ is not None:
+            ends = list(numbers)
+            yield at[ends[0] - 1 : ends[-1] + 1], class_
+
+
+def _class_to(points: Sequence[Point], number: int) -> str | None:
+    """Of the line to a point from the one before it; None where one of them is unknown."""
+    ends = points[number - 1 : number + 1]
+    if any(end.value is None for end in ends):
+        return None
+    return "curve" if all(end.is_measured for end in ends) else "curve expected"
 
 
 def _point(point: Point, x: float, scale: Scale) -> Iterator[Markup]:
-    value = point.measure.value
+    value = point.value
     if value is None:
         yield label(x, scale.at(0) - 4, "–", "tick middle")
         return
@@ -230,7 +247,8 @@ def _point(point: Point, x: float, scale: Scale) -> Iterator[Markup]:
     if point.is_best:
         yield tag("path", d=f"M{x:.2f} {y - 6:.2f}l6 6l-6 6l-6 -6z", class_="point best")
     else:
-        yield tag("circle", cx=x, cy=y, r=3.5, class_="point")
+        class_ = "point" if point.is_measured else "point expected"
+        yield tag("circle", cx=x, cy=y, r=3.5, class_=class_)
 
 
 def _share(scale: Scale, x: float, pitch: float, share: float | None) -> Iterator[Markup]:

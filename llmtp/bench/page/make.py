@@ -1,32 +1,19 @@
-"""A record as one page that needs nothing else: no script, nothing from elsewhere."""
+"""A record as one page: what stands where."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 from llmtp.bench.page import answers, method, pictures, tables
-from llmtp.bench.page.markup import Child, Markup, harmless, joined, tag
-
-_POLICY = "default-src 'none'; style-src 'unsafe-inline'"
+from llmtp.bench.page.markup import Markup, harmless, joined, tag
+from llmtp.bench.page.parts import section, whole_page
 
 
 def make_page(record: dict[str, Any]) -> str:
     """HTML of a record that llmtp made; what its texts say stays text."""
-    style = Path(__file__).with_name("page.css").read_text(encoding="utf-8")
     name = harmless(record["model"], 100)
-    head = tag(
-        "head",
-        tag("meta", charset="utf-8"),
-        tag("meta", http_equiv="Content-Security-Policy", content=_POLICY),
-        tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        tag("meta", name="color-scheme", content="light dark"),
-        tag("title", f"{name}: MTP measured"),
-        tag("style", Markup(style)),
-    )
-    body = tag("body", tag("main", _header(record, name), *_sections(record)))
-    return f"<!doctype html>\n{tag('html', head, body, lang='en')}\n"
+    return whole_page(f"{name}: MTP measured", _header(record, name), *_sections(record))
 
 
 def _header(record: dict[str, Any], name: str) -> Markup:
@@ -56,13 +43,13 @@ def _pointer(findings: list[dict[str, Any]]) -> Markup:
 
 
 def _sections(record: dict[str, Any]) -> Iterator[Markup]:
-    yield _section(
+    yield section(
         "Speed against MTP off",
         "Bars begin at 1×, which is off: to the right is faster, to the left slower. The thin "
         "line is the 95% interval.",
         pictures.ratio_charts(record),
     )
-    yield _section(
+    yield section(
         "Tokens per second by n-max",
         "The dashed line is MTP off, the diamond the fastest. Upright lines are 95% intervals of "
         "the speed-up.",
@@ -70,20 +57,20 @@ def _sections(record: dict[str, Any]) -> Iterator[Markup]:
     )
     yield tag(
         "div",
-        _section(
+        section(
             "Drafts that were right",
             "In percent, by place in the draft. At the right: of all drafts, and where MTP "
             "begins to pay.",
             pictures.position_chart(record),
         ),
-        _section(
+        section(
             "Memory",
             f"Taken {pictures.memory_places(record)}; the upright line is what was planned.",
             pictures.memory_chart(record),
         ),
         class_="pair",
     )
-    yield _section(
+    yield section(
         "All figures",
         "Tokens per second, and below them the multiple of MTP off.",
         tables.speed_table(record),
@@ -95,32 +82,22 @@ def _sections(record: dict[str, Any]) -> Iterator[Markup]:
         ),
     )
     if record["checks"]:
-        yield _section(
+        yield section(
             "Are structured answers well formed?",
             "Judged by form alone: no code was run.",
             answers.checks(record),
         )
     if record["differences"] or record["unjudged_differences"]:
-        yield _section(
+        yield section(
             "Where answers differ",
             "The first token of an answer that is not the one without MTP.",
             answers.differences(record),
         )
-    yield _section(
+    yield section(
         "How it was measured",
         "A server for each n-max, one after the other and back, with the same questions.",
         method.method(record),
         method.commands(record),
     )
     if record["noticed"]:
-        yield _section("What was noticed", None, method.noticed(record), id="noticed")
-
-
-def _section(name: str, lead: str | None, *content: Child, id: str | None = None) -> Markup:
-    return tag(
-        "section",
-        tag("h2", name),
-        tag("p", lead, class_="lead") if lead else "",
-        joined(*content),
-        id=id,
-    )
+        yield section("What was noticed", None, method.noticed(record), id="noticed")

@@ -7,10 +7,10 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from llmtp.bench.page.markup import Child, Markup, joined, number, tag
-from llmtp.bench.page.words import NOT_TOLD, plain, size
+from llmtp.bench.page.markup import Markup, joined, number, tag
+from llmtp.bench.page.parts import entry, lines
+from llmtp.bench.page.words import NOT_TOLD, duration, plain, size, some_cores
 from llmtp.bench.scheme import arm_name
-from llmtp.units import format_duration
 
 _LATEST_S = 1e11
 _SIGNS = {"error": "✗", "warning": "▲", "info": "•"}
@@ -23,14 +23,14 @@ def method(record: dict[str, Any]) -> Markup:
 
 def commands(record: dict[str, Any]) -> Markup:
     """The server of each arm, as a line for a shell."""
-    lines = [
+    shown = [
         joined(
             tag("h3", arm_name(arm["n_max"])),
             tag("pre", shlex.join(arm["argv"]), class_="wrapped", tabindex=0),
         )
         for arm in record["arms"]
     ]
-    return tag("details", tag("summary", "Commands, to copy"), *lines)
+    return tag("details", tag("summary", "Commands, to copy"), *shown)
 
 
 def noticed(record: dict[str, Any]) -> Markup:
@@ -48,43 +48,41 @@ def moment(seconds: Any) -> str:
 
 def _entries(record: dict[str, Any]) -> Iterator[Markup]:
     settings, engine, machine = record["settings"], record["engine"], record["machine"]
-    yield _entry(
+    yield entry(
         "how much",
-        f"{_plain(settings['rounds'])} rounds in {_duration(record['wall_s'])}, "
-        f"budget {_duration(settings['budget_s'])}"
+        f"{_plain(settings['rounds'])} rounds in {duration(record['wall_s']) or NOT_TOLD}, "
+        f"budget {duration(settings['budget_s']) or NOT_TOLD}"
         f"{'' if record['is_whole'] else '; ended early'}",
     )
     whole = f"; {_plain(settings['whole_tokens'])} where a form is checked"
     told = f"up to {_plain(settings['tokens'])} tokens"
-    yield _entry("answers", told + (whole if record["checks"] else ""))
-    yield _entry("llmtp", record["llmtp"])
-    yield _entry(
+    yield entry("answers", told + (whole if record["checks"] else ""))
+    yield entry("llmtp", record["llmtp"])
+    yield entry(
         "engine",
-        _lines(engine["build"] or "build not told", engine["source"], tag("code", engine["path"])),
+        lines(engine["build"] or "build not told", engine["source"], tag("code", engine["path"])),
     )
-    yield _entry("system", machine["system"])
-    yield _entry(
+    yield entry("system", machine["system"])
+    yield entry(
         "CPU",
         f"{machine['cpu'] or NOT_TOLD}, {_plain(machine['cores'])} cores, "
         f"{size(machine['ram_bytes']) or NOT_TOLD} of RAM",
     )
-    yield _entry("cards", _lines(*map(_card, machine["devices"])) if machine["devices"] else "none")
+    yield entry("cards", lines(*map(_card, machine["devices"])) if machine["devices"] else "none")
     if machine["devices"] or machine["driver"]:
-        yield _entry("driver", machine["driver"] or NOT_TOLD)
-    others = number(record["others_cores"])
-    told = NOT_TOLD if others is None else f"{others:,.1f} cores at most"
-    yield _entry("other programs", told)
+        yield entry("driver", machine["driver"] or NOT_TOLD)
+    yield entry("other programs", some_cores(record["others_cores"]) or NOT_TOLD)
     for file in record["files"]:
         told = f"{file['quant'] or 'quant not told'}, {size(file['file_bytes']) or NOT_TOLD}"
-        yield _entry(
+        yield entry(
             "drafter" if file["role"] == "draft" else "model",
-            _lines(f"{file['name'] or NOT_TOLD}, {told}", tag("code", file["path"])),
+            lines(f"{file['name'] or NOT_TOLD}, {told}", tag("code", file["path"])),
         )
-    yield _entry("plan", ", ".join(_plan(record)))
+    yield entry("plan", ", ".join(_plan(record)))
     if record["bound"]:
         bound = record["bound"]
         reads = number(bound["token_bytes"])
-        yield _entry(
+        yield entry(
             "bandwidth",
             f"allows {_plain(bound['tokens_per_s'])} tokens/s without MTP: "
             f"{size(reads) or NOT_TOLD} are read for a token ({bound['source']})",
@@ -133,19 +131,6 @@ def _finding(one: dict[str, Any]) -> Markup:
         tag("dl", *more) if more else "",
         class_="error" if one["level"] == "error" else None,
     )
-
-
-def _entry(name: str, content: Child) -> Markup:
-    return tag("div", tag("dt", name), tag("dd", content))
-
-
-def _lines(*parts: Child) -> Markup:
-    return joined(*(tag("span", part) for part in parts))
-
-
-def _duration(seconds: Any) -> str:
-    known = number(seconds)
-    return NOT_TOLD if known is None else format_duration(known)
 
 
 def _plain(value: Any) -> str:

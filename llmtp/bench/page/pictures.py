@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from llmtp.bench.page import charts
-from llmtp.bench.page.markup import Child, Markup, number, tag
+from llmtp.bench.page.markup import Markup, number, tag
+from llmtp.bench.page.parts import figure, key_figure
 from llmtp.bench.page.words import (
     NOT_TOLD,
     arm_of,
@@ -33,27 +34,27 @@ def key_figures(record: dict[str, Any]) -> Markup:
     none = compared in (None, "0")
     return tag(
         "dl",
-        _figure(
+        key_figure(
             f"speed at {arm_name(record['best_n_max'])}",
             times(record["speedup"]),
             f"{interval} of off" if interval else "no interval",
         ),
-        _figure(
+        key_figure(
             "drafts right",
             percent(record["acceptance"]),
             pays_above(record["break_even_acceptance"]),
         ),
-        _figure(
+        key_figure(
             "answers the same",
             None if none or equal is None else equal,
             "none could be compared" if none else f"of {compared} compared",
         ),
-        _figure(
+        key_figure(
             "first token after",
             milliseconds(best.get("first_token_s")),
             f"off: {milliseconds(off.get('first_token_s')) or NOT_TOLD}",
         ),
-        _figure(
+        key_figure(
             f"memory {place_of(best)}" if best else "memory",
             size(bytes_of(best)) if best else None,
             f"off: {size(bytes_of(off)) or NOT_TOLD}" if off else "",
@@ -80,8 +81,8 @@ def ratio_charts(record: dict[str, Any]) -> Markup:
     best = arm_name(record["best_n_max"])
     return tag(
         "div",
-        _chart(by_cell, tag("b", best), tag("span", "by kind of text")),
-        _chart(by_arm, tag("b", "all kinds of text"), tag("span", "by n-max")),
+        figure(by_cell, tag("b", best), tag("span", "by kind of text")),
+        figure(by_arm, tag("b", "all kinds of text"), tag("span", "by n-max")),
         class_="pair",
     )
 
@@ -102,7 +103,7 @@ def position_chart(record: dict[str, Any]) -> Markup:
         for arm in record["arms"]
         if arm["n_max"] != 0
     ]
-    return _chart(charts.positions("Percent of drafts that were right, by position", strips))
+    return figure(charts.positions("Percent of drafts that were right, by position", strips))
 
 
 def memory_chart(record: dict[str, Any]) -> Markup:
@@ -112,7 +113,7 @@ def memory_chart(record: dict[str, Any]) -> Markup:
         taken, planned = bytes_of(arm), arm["memory"]["planned_bytes"]
         told = f"{size(taken) or NOT_TOLD}, planned {size(planned) or NOT_TOLD}"
         rows.append(charts.Taken(arm_name(arm["n_max"]), taken, number(planned), told))
-    return _chart(charts.memory("Memory taken, and planned, by n-max", rows))
+    return figure(charts.memory("Memory taken, and planned, by n-max", rows))
 
 
 def memory_places(record: dict[str, Any]) -> str:
@@ -138,7 +139,7 @@ def _speeds(name: str, arms: list[dict[str, Any]]) -> Markup:
     ]
     told = NOT_TOLD if fastest is None else f"{rate(known[fastest])} at {arm_name(fastest)}"
     drawn = charts.speeds(f"Tokens per second by n-max: {name}", points)
-    return _chart(drawn, tag("b", name), tag("span", told))
+    return figure(drawn, tag("b", name), tag("span", told))
 
 
 def _measure(arm: dict[str, Any], field: str, unit: float | None) -> charts.Measure:
@@ -147,12 +148,3 @@ def _measure(arm: dict[str, Any], field: str, unit: float | None) -> charts.Meas
     if value is None or unit is None or ends is None:
         return charts.Measure(value)
     return charts.Measure(value, ends[0] * unit, ends[1] * unit)
-
-
-def _figure(name: str, value: str | None, more: str) -> Markup:
-    shown = tag("dd", value or NOT_TOLD, class_=None if value else "unknown")
-    return tag("div", tag("dt", name), shown, tag("dd", more, class_="more"))
-
-
-def _chart(drawn: Markup, *caption: Child) -> Markup:
-    return tag("figure", tag("figcaption", *caption) if caption else "", drawn)

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from llmtp.bench.page.markup import number
-from llmtp.units import format_bytes, format_percent, format_rate
+from llmtp.units import format_bytes, format_duration, format_percent, format_rate
 
 UNKNOWN = "–"
 NOT_TOLD = "not told"
@@ -58,6 +58,18 @@ def milliseconds(seconds: Any) -> str | None:
     if known is None:
         return None
     return f"{1000 * known:,.0f} ms" if known < 1 else f"{known:,.1f} s"
+
+
+def duration(seconds: Any) -> str | None:
+    """`0:03:53`."""
+    known = number(seconds)
+    return None if known is None else format_duration(known)
+
+
+def some_cores(count: Any) -> str | None:
+    """What other programs computed."""
+    known = number(count)
+    return None if known is None else f"{known:,.1f} cores at most"
 
 
 def size(count: Any) -> str | None:
