@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import functools
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from llmtp.engine.command import Command, Serving, build_command
+from llmtp.engine.command import Command, Serving, build_command, quote
 from llmtp.engine.find import Engine, find_engine
 from llmtp.errors import DoesNotFitError, Finding, LlmtpError, PairRejectedError
+from llmtp.fingerprint import fingerprint, fingerprints
 from llmtp.hub import cache, uses
 from llmtp.hub.files import HubFile, Repository
 from llmtp.hub.reference import Asked, Reference
-from llmtp.machine.detect import detect
+from llmtp.machine.detect import detect, nvidia_driver
 from llmtp.machine.devices import Device, Machine
+from llmtp.machine.tuned import Remembered, Tuned, now, recall
 from llmtp.plan.choose import make_plan
 from llmtp.plan.ladder import OF_FILES, in_order
 from llmtp.plan.result import Plan
@@ -90,12 +93,22 @@ class _Look:
         self._engine = self._engine or find_engine(self._asked)
         return self._engine
 
+    @functools.cached_property
+    def tuned(self) -> tuple[Tuned, ...]:
+        """What `tune` has found here, and what has changed since."""
+        return now(self.remembered, lambda: fingerprint(self.engine().path), nvidia_driver)
+
+    @functools.cached_property
+    def remembered(self) -> Remembered:
+        """The file that this is from."""
+        return recall()
+
     def machine(self) -> Machine:
         """As it is now, or with the imagined cards instead of its own."""
         build = self.engine().build
         if self._cards is None:
             found = detect(self.engine().list_devices())
-            return replace(found, mixed_batches=build.mixes_batches)
+            return replace(found, mixed_batches=build.mixes_batches, tuned=self.tuned)
         # Who plans for CUDA will have another engine than the wheel, which has none: a new one.
         mixes = build.mixes_batches or all(card.backend == "cuda" for card in self._cards)
         return Machine(detect("").host, tuple(self._cards), mixes)
@@ -148,7 +161,10 @@ def prepare(
     command = build_command(plan, found, _with_sampling(serving, reference), extra)
     if watch.progress is not None:
         uses.record(asked.model, reference.models)
-    findings = (*checked.findings, *found.skipped, *plan.findings, *command.findings)
+    findings = (
+        *checked.findings, *found.skipped, *plan.findings, *command.findings,
+        *_of_tuning(asked, wishes, reference, plan, look, imagined=cards is not None),
+    )  # fmt: skip
     request = _Request(wishes, serving, extra, look)
     alternatives = chosen.alternatives
     if survey and not alternatives:
@@ -156,6 +172,39 @@ def prepare(
     return Prepared(
         reference, found, plan, command, findings, request, alternatives, download_bytes
     )
+
+
+def _of_tuning(
+    asked: Asked, wishes: Wishes, reference: Reference, plan: Plan, look: _Look, *, imagined: bool
+) -> Iterator[Finding]:
+    """What is wrong with what `tune` has left, and what has changed since."""
+    if not imagined and (damage := look.remembered.finding) is not None:
+        yield damage
+    tuned = plan.tuned
+    if tuned is None or reference.draft is None:
+        return
+    changed = tuned.old
+    if fingerprints([reference.main.path, reference.draft.path]) != tuned.files:
+        changed = "other files of that name and size"
+    if changed is None:
+        return
+    words = ["llmtp", "tune", asked.model]
+    if asked.draft != "auto":
+        words += ["--draft", asked.draft]
+    if wishes.ctx != "auto":
+        words += ["--ctx", str(wishes.ctx)]
+    yield Finding(
+        "tuned-old",
+        "warning",
+        f"n-max {plan.n_max or 'off'} was tuned with {changed}",
+        expected="a result of these files, this build and driver",
+        fix=f"measure again: {' '.join(map(quote, words))}",
+    )
+
+
+def temp_of(prepared: Prepared) -> float | None:
+    """The sampling temperature that the server is told, None where it takes its own."""
+    return _with_sampling(prepared.request.serving, prepared.reference).temp
 
 
 def at_port(prepared: Prepared, port: int) -> Prepared:
@@ -175,10 +224,13 @@ def _serving_as(prepared: Prepared, serving: Serving) -> Prepared:
     return replace(prepared, command=command, request=request)
 
 
-def with_n_max(prepared: Prepared, n_max: int) -> Prepared:
+def with_n_max(
+    prepared: Prepared, n_max: int, p_min: float = 0.0, draft_sampling: str | None = None
+) -> Prepared:
     """The same settings with another n-max, no larger than the one that was planned for; 0 leaves
     the drafter away."""
-    plan, off = replace(prepared.plan, n_max=n_max), n_max == 0
+    plan, off = prepared.plan, n_max == 0
+    plan = replace(plan, n_max=n_max, p_min=p_min, draft_sampling=draft_sampling, tuned=None)
     if off:
         usages = tuple(replace(one, parts=replace(one.parts, draft=0)) for one in plan.devices)
         host_parts = replace(plan.host_parts, draft=0)
@@ -189,13 +241,13 @@ def with_n_max(prepared: Prepared, n_max: int) -> Prepared:
 def n_max_of_its_own(prepared: Prepared) -> int:
     """The n-max that a plan takes for these files on this machine when nobody asks for one."""
     wishes = replace(prepared.request.wishes, n_max=None, draft_is_wanted=False)
-    return make_plan(prepared.reference, _machine_before(prepared.plan), wishes).n_max
+    return make_plan(prepared.reference, _machine_before(prepared), wishes).n_max
 
 
 def has_smaller(prepared: Prepared) -> bool:
     """Is there another plan for the machine as it was, which takes less on the GPU?"""
     plan, wishes = prepared.plan, prepared.request.wishes
-    before = _machine_before(plan)
+    before = _machine_before(prepared)
     try:
         make_plan(prepared.reference, shrunk(before, plan, wishes.margin, in_ram=False), wishes)
     except DoesNotFitError:
@@ -221,9 +273,11 @@ def prepare_smaller(failed: Prepared, *, in_ram: bool) -> Prepared:
     )
 
 
-def _machine_before(plan: Plan) -> Machine:
+def _machine_before(prepared: Prepared) -> Machine:
     """As it was when the plan was made."""
-    return Machine(plan.host, tuple(usage.device for usage in plan.devices), plan.mixed_batches)
+    plan, tuned = prepared.plan, prepared.request.look.tuned
+    devices = tuple(usage.device for usage in plan.devices)
+    return Machine(plan.host, devices, plan.mixed_batches, tuned)
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ PLAN = {"ctx_size", "ctx_per_slot", "n_max", "mtp", "quant", "parallel", "kv_typ
         "argv", "env", "why", "devices", "host", "sources", "is_published", "checkpoints",
         "checkpoint_bytes", "prompt_cache_bytes", "ubatch", "cpu_experts", "tensor_split",
         "margin_bytes", "given_up", "alternatives",
-        "step_costs", "step_costs_source"}  # fmt: skip
+        "step_costs", "step_costs_source", "p_min", "draft_sampling", "tuned"}  # fmt: skip
 ALTERNATIVE = {"quant", "repository", "file_bytes", "on_disk", "fits", "ctx_size", "n_max",
                "device", "chosen", "reason", "grid"}  # fmt: skip
 SOURCES = {"weights", "kv", "compute", "draft", "mmproj", "overhead", "free"}

@@ -31,12 +31,19 @@ _PARTS = {"weights": "weights", "kv": "KV cache", "compute": "compute", "draft":
 
 def summary(plan: Plan) -> str:
     """What will run, in one line."""
-    return _summary(plan, f"n-max {plan.n_max}" if plan.mtp else "MTP off")
+    mtp = f"n-max {plan.n_max}" if plan.mtp else "MTP off"
+    return _summary(plan, f"{mtp} as tuned" if plan.tuned else mtp)
 
 
 def bench_summary(plan: Plan, n_maxes: Sequence[int]) -> str:
     """What will be measured, in one line; n-max 0 is off."""
     return _summary(plan, f"n-max {', '.join(str(n) if n else 'off' for n in n_maxes)}")
+
+
+def tune_summary(plan: Plan, workload: str, temp: float) -> str:
+    """For what the best n-max is looked for, in one line."""
+    work = "all work" if workload == "all" else workload
+    return _summary(plan, f"tuned for {work} at temperature {temp:g}")
 
 
 def _summary(plan: Plan, mtp: str) -> str:

@@ -29,7 +29,14 @@ _ENDING = (
 PROMPTS_LOGGED = "prompts-logged"
 _CORS = ("--cors-origins", "--cors-credentials")
 #: Ours, but the user may say otherwise.
-_REPLACEABLE = (*_CORS, "--threads", "--top-k", "--top-p")
+_REPLACEABLE = (
+    *_CORS,
+    "--spec-draft-p-min",
+    "--spec-draft-sampling",
+    "--threads",
+    "--top-k",
+    "--top-p",
+)
 _KEY_IN_ARGV = "--api-key"
 #: Flags that bring another model, or hide the server from llmtp; one that is watched never sleeps.
 _REFUSED = (
@@ -76,6 +83,8 @@ _OPTIONAL = (
     "--no-cors-credentials",
     "--spec-draft-device",
     "--spec-draft-ngl",
+    "--spec-draft-p-min",
+    "--spec-draft-sampling",
     "--verbosity",
 )
 
@@ -180,6 +189,7 @@ def _options(plan: Plan, serving: Serving) -> list[tuple[str, ...]]:
             ("--model-draft", str(plan.draft.path)),
             ("--spec-type", "draft-mtp"),
             ("--spec-draft-n-max", str(plan.n_max)),
+            *_draft_sampling(plan),
             ("--spec-draft-device", devices[-1]),
             ("--spec-draft-ngl", str(layers)),
         ]
@@ -217,6 +227,15 @@ def _options(plan: Plan, serving: Serving) -> list[tuple[str, ...]]:
         options.append(("--top-k", str(serving.top_k)))
     if serving.top_p is not None:
         options.append(("--top-p", f"{serving.top_p:g}"))
+    return options
+
+
+def _draft_sampling(plan: Plan) -> list[tuple[str, ...]]:
+    options: list[tuple[str, ...]] = []
+    if plan.p_min:
+        options.append(("--spec-draft-p-min", f"{plan.p_min:g}"))
+    if plan.draft_sampling is not None:
+        options.append(("--spec-draft-sampling", plan.draft_sampling))
     return options
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from llmtp.machine.learned import Learned
+from llmtp.machine.tuned import Tuned
 from llmtp.text import clean
 from llmtp.units import MiB
 
@@ -83,11 +84,13 @@ class Machine:
     """The host and its GPUs at one moment, and what the engine on it can do.
 
     `mixed_batches`: it prepares batches of tokens and images, for which it reserves memory.
+    `tuned` is what `tune` has found here.
     """
 
     host: Host
     devices: tuple[Device, ...]
     mixed_batches: bool = True
+    tuned: tuple[Tuned, ...] = ()
 
 
 def parse_list_devices(output: str) -> list[Device]:

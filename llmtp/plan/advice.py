@@ -59,7 +59,7 @@ def short_of(place: Place) -> str:
 def does_not_fit(ref: Reference, place: Place, wishes: Wishes) -> DoesNotFitError:
     """By how much, and the options that would make it fit."""
     text = ref.main.shape
-    n_max, _ = choose_n_max(wishes, ref, place)
+    n_max = choose_n_max(wishes, ref, place).n_max
     ctx, _, _ = context_range(wishes, text)
     settings = replace(first_settings(wishes, text, n_max), ctx_size=ctx)
     missing = place.shortfall(ref, settings)

@@ -12,6 +12,7 @@ from llmtp.plan.place import HOST_MARGIN, Place
 from llmtp.plan.result import Plan, Usage
 from llmtp.plan.settings import Settings
 from llmtp.plan.speed import StepCosts, step_costs, token_reads
+from llmtp.plan.tuned import tuned_for
 from llmtp.plan.wishes import Wishes
 from llmtp.units import GiB, MiB, format_bytes, format_count
 
@@ -44,7 +45,8 @@ def build_plan(ref: Reference, option: Option, wishes: Wishes) -> Plan:
     totals = [one.total for one in needed.devices]
     parts = dict(zip(map(id, place.devices), needed.devices, strict=True))
     draft = ref.draft if settings.drafts else None
-    given_up = given_up_by(ref, wishes, option)
+    given_up, choice = given_up_by(ref, wishes, option), option.choice
+    tuned = choice.tuned
     return Plan(
         name=ref.name,
         main=ref.main,
@@ -54,6 +56,8 @@ def build_plan(ref: Reference, option: Option, wishes: Wishes) -> Plan:
         parallel=settings.parallel,
         kv_type=settings.kv_type,
         n_max=settings.n_max,
+        p_min=tuned.p_min if tuned and draft else 0.0,
+        draft_sampling=tuned.sampling_flag if tuned and draft else None,
         gpus=place.devices,
         gpu_layers=min(placement.gpu_layers, text.n_layers + 1) if place.devices else 0,
         cpu_experts=place.cpu_experts,
@@ -71,20 +75,27 @@ def build_plan(ref: Reference, option: Option, wishes: Wishes) -> Plan:
         margin_bytes=max(map(place.device_margin, totals)) if totals else place.host_margin,
         reads=token_reads(ref.main, placement),
         given_up=given_up,
-        step_costs=_step_costs(ref, place, settings),
+        step_costs=_step_costs(ref, place, settings, wishes),
+        tuned=tuned,
         why=(
             _why_place(place, text.n_layers),
             f"context {format_count(settings.ctx_size)} in {settings.parallel} slot(s), "
             f"{_why_context(settings, text.context_train)}",
-            option.why if draft or not ref.draft or not option.wanted
+            choice.why if draft or not ref.draft or not choice.n_max
             else "MTP off: there is no room for the drafter",
         ),
     )  # fmt: skip
 
 
-def _step_costs(ref: Reference, place: Place, settings: Settings) -> StepCosts | None:
+def _step_costs(
+    ref: Reference, place: Place, settings: Settings, wishes: Wishes
+) -> StepCosts | None:
+    """As `tune` has measured them here, or by the cost model."""
     if ref.draft is None:
         return None
+    tuned = tuned_for(wishes, ref, place)
+    if tuned is not None:
+        return StepCosts(tuned.step_costs, f"tune, {tuned.at}")
     name = place.devices[0].name if place.devices else ""
     return step_costs(ref.main, ref.draft, place.placement(ref, settings), name)
 

@@ -32,8 +32,9 @@ def make_plan(ref: Reference, machine: Machine, wishes: Wishes, *, partly: bool 
     plan = build_plan(ref, option, wishes)
     findings = [one.finding(short_of(option.place)) for one in plan.given_up]
     pinned = ref.profile is not None and ref.profile.n_max == 0
-    if ref.draft is not None and option.wanted == 0 and wishes.n_max is None and not pinned:
-        findings.append(Finding("mtp-no-gain", "info", option.why, fix="insist with --n-max 1"))
+    choice = option.choice
+    if ref.draft is not None and choice.n_max == 0 and wishes.n_max is None and not pinned:
+        findings.append(Finding("mtp-no-gain", "info", choice.why, fix="insist with --n-max 1"))
     # Only of the plan that is made in the end: it is another whole choice.
     if partly and plan.given_up and (empty := emptied(machine)) != machine:
         better = next(_options(ref, empty, wishes, partly=True), None)
@@ -48,13 +49,13 @@ def _options(ref: Reference, machine: Machine, wishes: Wishes, *, partly: bool) 
     for drafts in (True, False):
         found = []
         for place in places:
-            wanted, why = choose_n_max(wishes, ref, place)
+            choice = choose_n_max(wishes, ref, place)
             kept = wishes.draft_is_wanted or wishes.strict
-            if not drafts and (kept or wanted == 0):
+            if not drafts and (kept or choice.n_max == 0):
                 continue
-            settings = fit(ref, place, wishes, wanted if drafts else 0)
+            settings = fit(ref, place, wishes, choice.n_max if drafts else 0)
             if settings is not None:
-                found.append(Option(place, settings, wanted, why))
+                found.append(Option(place, settings, choice))
                 if wishes.ctx != "max" and not given_up_by(ref, wishes, found[-1]):
                     break
         if found:  # of equal ones the one with the fewest cards
@@ -67,26 +68,27 @@ def _options(ref: Reference, machine: Machine, wishes: Wishes, *, partly: bool) 
 
 def _partly(ref: Reference, whole: Place, wishes: Wishes) -> Iterator[Option]:
     """With as much on the GPUs as fits; what drafting gains depends on how much that is."""
-    wanted, _ = choose_n_max(wishes, ref, whole)
+    wanted = choose_n_max(wishes, ref, whole).n_max
     for n_max in dict.fromkeys((wanted, wanted if wishes.draft_is_wanted else 0)):
         place = _most_on_gpu(ref, whole, wishes, n_max)
         if place is None:
             continue
-        gains, why = choose_n_max(wishes, ref, place)
-        if n_max and not gains:  # layers can use the room of a drafter that is no gain
+        choice = choose_n_max(wishes, ref, place)
+        if n_max and not choice.n_max:  # layers can use the room of a drafter that is no gain
             continue
-        settings = fit(ref, place, wishes, min(gains, n_max))
+        settings = fit(ref, place, wishes, min(choice.n_max, n_max))
         if settings is not None:
-            yield Option(place, settings, settings.n_max or gains, why)
+            wanted_here = settings.n_max or choice.n_max
+            yield Option(place, settings, replace(choice, n_max=wanted_here))
 
 
 def _in_ram(ref: Reference, machine: Machine, wishes: Wishes) -> Iterator[Option]:
     place = Place(machine, (), wishes.margin)
-    wanted, why = choose_n_max(wishes, ref, place)
-    for n_max in dict.fromkeys((wanted, wanted if wishes.draft_is_wanted else 0)):
+    choice = choose_n_max(wishes, ref, place)
+    for n_max in dict.fromkeys((choice.n_max, choice.n_max if wishes.draft_is_wanted else 0)):
         settings = fit(ref, place, wishes, n_max)
         if settings is not None:
-            yield Option(place, settings, wanted, why)
+            yield Option(place, settings, choice)
 
 
 def _most_on_gpu(ref: Reference, whole: Place, wishes: Wishes, n_max: int) -> Place | None:

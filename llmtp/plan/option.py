@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from llmtp.hub.reference import Reference
 from llmtp.plan.fit import first_settings
 from llmtp.plan.ladder import GivenUp, Step
+from llmtp.plan.nmax import Choice
 from llmtp.plan.place import Place, usable_devices
 from llmtp.plan.settings import Settings
 from llmtp.plan.wishes import Wishes
@@ -14,23 +15,22 @@ from llmtp.plan.wishes import Wishes
 
 @dataclass(frozen=True, slots=True)
 class Option:
-    """One way to run it; `wanted` is the n-max that was to be, and `why` the reason for it."""
+    """One way to run it; `choice` is the n-max that was to be."""
 
     place: Place
     settings: Settings
-    wanted: int
-    why: str
+    choice: Choice
 
 
 def given_up_by(ref: Reference, wishes: Wishes, option: Option) -> tuple[GivenUp, ...]:
     """What was to be, and what is instead, in the order of giving up."""
     text, got = ref.main.shape, option.settings
-    wanted = first_settings(wishes, text, option.wanted)
+    wanted = first_settings(wishes, text, option.choice.n_max)
     steps = [
         GivenUp(Step.UBATCH, wanted.ubatch, got.ubatch),
         GivenUp(Step.KV_TYPE, wanted.kv_type, got.kv_type),
         GivenUp(Step.SHORT_CONTEXT, wanted.ctx_size, min(got.ctx_size, wanted.ctx_size)),
-        GivenUp(Step.MTP, option.wanted, got.n_max),
+        GivenUp(Step.MTP, option.choice.n_max, got.n_max),
     ]
     given_up = [one for one in steps if one.got != one.wanted]
     place = option.place

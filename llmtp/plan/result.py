@@ -9,6 +9,7 @@ from llmtp.errors import Finding
 from llmtp.gguf.model import ModelFacts
 from llmtp.machine.devices import Device, Host
 from llmtp.machine.learned import Learned
+from llmtp.machine.tuned import Tuned
 from llmtp.plan.ladder import GivenUp
 from llmtp.plan.memory import Parts
 from llmtp.plan.overhead import overhead_kind
@@ -33,7 +34,9 @@ class Plan:
     the number of CPU threads to the engine. `checkpoints` are those of a slot's sliding layers, of
     `checkpoint_bytes` each; they and the prompt cache come out of RAM that is left. `mapped_bytes`
     of the RAM are pages of the files, which the system may drop. `step_costs` are None without a
-    drafter; `reads` are those of a token without MTP.
+    drafter; `reads` are those of a token without MTP. A draft ends before a token that the drafter
+    gives less than `p_min`; `draft_sampling` None leaves it to the engine, which is greedy. `tuned`
+    is what n-max comes from, where `tune` has found it.
     """
 
     name: str
@@ -44,6 +47,8 @@ class Plan:
     parallel: int
     kv_type: str
     n_max: int
+    p_min: float
+    draft_sampling: str | None
     gpus: tuple[Device, ...]
     gpu_layers: int
     cpu_experts: int
@@ -64,6 +69,7 @@ class Plan:
     mixed_batches: bool = True
     findings: tuple[Finding, ...] = ()
     step_costs: StepCosts | None = None
+    tuned: Tuned | None = None
 
     @property
     def mtp(self) -> bool:
@@ -98,6 +104,9 @@ class Plan:
             "ctx_size": self.ctx_size,
             "ctx_per_slot": self.ctx_size // self.parallel,
             "n_max": self.n_max,
+            "p_min": self.p_min,
+            "draft_sampling": self.draft_sampling,
+            "tuned": self.tuned.to_dict() if self.tuned else None,
             "mtp": self.mtp,
             "quant": self.main.quant,
             "parallel": self.parallel,

@@ -160,11 +160,10 @@ def _head(plan: Plan, word: str, url: str, *, is_ready: bool = False) -> Text:
 
 
 def _model(plan: Plan) -> str:
-    draft = (
-        f" + {clean(plan.draft.path.name, 60)}, n-max {plan.n_max}"
-        if plan.draft
-        else ", no drafter"
-    )
+    draft = ", no drafter"
+    if plan.draft:
+        tuned = " as tuned" if plan.tuned else ""
+        draft = f" + {clean(plan.draft.path.name, 60)}, n-max {plan.n_max}{tuned}"
     quant = f" ({plan.main.quant})" if plan.main.quant else ""
     return f"{clean(plan.main.path.name, 60)}{quant}{draft}"
 
