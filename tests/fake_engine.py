@@ -82,7 +82,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
                 os.kill(os.getpid(), signal.SIGKILL)
 
     def do_POST(self) -> None:
-        self.rfile.read(int(self.headers["Content-Length"]))
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        self.asks_for_a_stream = b'"stream": true' in body or b'"stream":true' in body
         if MODE == "dies-at-request":
             os.kill(os.getpid(), signal.SIGKILL)
         if self.path == "/v1/chat/completions":
@@ -90,6 +91,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
                 self.answer({"error": {"message": "no luck"}}, status=500)
             else:
                 self.stream()
+            return
+        if self.path == "/completion" and MODE == "untimed" and self.asks_for_a_stream:
+            self.stream_untimed()
             return
         good = {"predicted_n": 18, "predicted_ms": float(os.environ.get("FAKE_ENGINE_MS", "200")),
                 "draft_n": 20, "draft_n_accepted": 10}  # fmt: skip
@@ -111,6 +115,16 @@ class Handler(http.server.BaseHTTPRequestHandler):
         done = {"choices": [{"delta": {}, "finish_reason": "stop"}], "timings": {"predicted_n": 5}}
         self.chunk(done)
         self.wfile.write(b"data: [DONE]\n\n")
+        self.close_connection = True
+
+    def stream_untimed(self) -> None:
+        """A completion without timings in its chunks."""
+        self.send_response(200)
+        self.send_header("Connection", "close")
+        self.end_headers()
+        for word in ("one ", "two "):
+            self.chunk({"content": word, "stop": False})
+        self.chunk({"content": "", "stop": True})
         self.close_connection = True
 
     def chunk(self, body: dict[str, Any]) -> None:

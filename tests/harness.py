@@ -25,6 +25,8 @@ from typing import Any
 
 import psutil
 
+from llmtp.engine.find import find_engine
+
 MARK = "LLMTP_TEST_MARK"
 WAIT_S = 90.0
 
@@ -231,6 +233,20 @@ def fake_engine(folder: Path) -> Path:
     program.parent.mkdir(exist_ok=True)
     source = Path(__file__).with_name("fake_engine.py").read_text(encoding="utf-8")
     program.write_text(f"#!{sys.executable}\n{source}", encoding="utf-8")
+    program.chmod(0o755)
+    return program
+
+
+def engine_that(folder: Path, *, bends: str = "") -> Path:
+    """The real engine as another program, with more flags where it drafts."""
+    engine = find_engine(None)
+    program = folder / "bent" / "llama-server"
+    program.parent.mkdir()
+    program.write_text(
+        f"#!{sys.executable}\nimport os, sys\nos.environ.update({dict(engine.env)!r})\n"
+        f"more = {bends.split()!r} if '--spec-type' in sys.argv else []\n"
+        f"os.execv({str(engine.path)!r}, sys.argv + more)\n"
+    )
     program.chmod(0o755)
     return program
 

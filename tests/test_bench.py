@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import random
 import signal
-import sys
 import threading
 from pathlib import Path
 from typing import Any
@@ -13,9 +12,7 @@ from typing import Any
 import psutil
 import pytest
 from fake_card import fake_card
-from harness import WAIT_S, Cli, Running, assert_one_clear_line, wait_until
-
-from llmtp.engine.find import find_engine
+from harness import WAIT_S, Cli, Running, assert_one_clear_line, engine_that, wait_until
 
 EXPECTED = json.loads((Path(__file__).parent / "crafted" / "expected.json").read_text())
 #: What scripts may rely on.
@@ -42,20 +39,6 @@ def bench(cli: Cli, *args: str | Path, env: dict[str, str] | None = None) -> dic
 
 def records(cli: Cli) -> list[Path]:
     return sorted((cli.home / ".local" / "state" / "llmtp" / "bench").glob("*"))
-
-
-def engine_that(folder: Path, *, bends: str) -> Path:
-    """The real engine, with more flags where it drafts."""
-    engine = find_engine(None)
-    program = folder / "bent" / "llama-server"
-    program.parent.mkdir()
-    program.write_text(
-        f"#!{sys.executable}\nimport os, sys\nos.environ.update({dict(engine.env)!r})\n"
-        f"more = {bends.split()!r} if '--spec-type' in sys.argv else []\n"
-        f"os.execv({str(engine.path)!r}, sys.argv + more)\n"
-    )
-    program.chmod(0o755)
-    return program
 
 
 def test_counts_are_exact_with_the_crafted_pair(cli: Cli) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from llmtp.bench.scheme import Question
+from llmtp.engine.steps import Answer, answer_of
 from llmtp.engine.timings import Timings
 from llmtp.text import clean
 
@@ -84,6 +85,20 @@ class Asker:
             tuple(_ints(answer.get("tokens"))),
             answer.get("stop_type") in ("eos", "word"),
         )
+
+    def steps(self, text: str, limit: int, temp: float, seed: int, *, cached: bool) -> Answer:
+        """An answer of so many tokens, step by step; `cached` where its prompt may be known."""
+        body = {
+            "prompt": self.prompt(text),
+            "n_predict": limit,
+            "temperature": temp,
+            "seed": seed,
+            "cache_prompt": cached,
+            "stream": True,
+            "timings_per_token": True,
+        }
+        chunks = self._client.stream_completion(body, self._meanwhile)
+        return answer_of(Timings.of(chunk) for chunk in chunks)
 
     def likely(self, tokens: list[int]) -> Likely:
         """What may come after these, without drafting: with it the engine tells no probability

@@ -95,12 +95,18 @@ class EngineClient:
         self, body: dict[str, Any], meanwhile: Callable[[], object] | None = None
     ) -> Iterator[dict[str, Any]]:
         """Chunks of a streamed `/v1/chat/completions`; `meanwhile` may end the wait by raising."""
-        return self._aside.stream(lambda: self._stream_chat(body), meanwhile)
+        return self._aside.stream(lambda: self._stream("/v1/chat/completions", body), meanwhile)
 
-    def _stream_chat(self, body: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    def stream_completion(
+        self, body: dict[str, Any], meanwhile: Callable[[], object] | None = None
+    ) -> Iterator[dict[str, Any]]:
+        """Chunks of a streamed `/completion`; `meanwhile` may end the wait by raising."""
+        return self._aside.stream(lambda: self._stream("/completion", body), meanwhile)
+
+    def _stream(self, path: str, body: dict[str, Any]) -> Iterator[dict[str, Any]]:
         request = self._http.stream(
             "POST",
-            "/v1/chat/completions",
+            path,
             json=body | {"stream": True},
             headers=self._headers,
             timeout=_ANSWER_TIMEOUT_S,
@@ -113,7 +119,10 @@ class EngineClient:
                     if line == "data: [DONE]":
                         return
                     if line.startswith("data: "):
-                        yield json.loads(line.removeprefix("data: "))
+                        chunk = json.loads(line.removeprefix("data: "))
+                        yield chunk
+                        if isinstance(chunk, dict) and chunk.get("stop"):
+                            return  # the end of a /completion
                     elif line.startswith("error: "):
                         raise EngineUnreachableError(line.removeprefix("error: "))
         except (httpx.HTTPError, ValueError) as error:

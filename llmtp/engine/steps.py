@@ -1,0 +1,79 @@
+"""Single steps of a server, read from the timings that stand in every chunk of a streamed answer.
+
+llama-server counts a step's tokens one by one, but its clock and its drafts once a step
+(tools/server/server-context.cpp): where the clock moves, a step has ended. Pure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from llmtp.engine.timings import Timings
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """So many tokens drafted, of them the first `accepted` right; it yields one token more."""
+
+    drafted: int
+    accepted: int
+    took_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A streamed answer: its steps, and what the engine counted of all of it."""
+
+    steps: tuple[Step, ...]
+    timings: Timings
+
+
+def answer_of(chunks: Iterable[Timings]) -> Answer:
+    """The steps behind the first token, whose time belongs to the prompt.
+
+    Text that the engine held back joins steps; more than one is no step, and left out.
+    """
+    steps: list[Step] = []
+    at: Timings | None = None  # the last token of the step before
+    last: Timings | None = None
+    for now in chunks:
+        if at is not None and last is not None and now.predicted_s != last.predicted_s:
+            steps += _step(at, last)
+            at = last
+        elif at is None:
+            at = now
+        last = now
+    if at is None or last is None:
+        return Answer((), Timings.of({}))
+    if last is not at:
+        steps += _step(at, last)
+    return Answer(tuple(steps), last)
+
+
+def _step(before: Timings, after: Timings) -> list[Step]:
+    tokens = after.predicted - before.predicted
+    drafted = after.drafted - before.drafted
+    took_s = after.predicted_s - before.predicted_s
+    if not 1 <= tokens <= drafted + 1 or took_s <= 0:
+        return []
+    return [Step(drafted, tokens - 1, took_s)]
+
+
+def hits(steps: Iterable[Step], most: int) -> list[tuple[int, int]]:
+    """By position from the first: right ones, and drafts that reached it in length."""
+    counts = [(0, 0)] * most
+    for step in steps:
+        for place in range(min(step.drafted, most)):
+            right, drafts = counts[place]
+            counts[place] = (right + (step.accepted > place), drafts + 1)
+    return counts
+
+
+def step_s(steps: Sequence[Step], drafted: int) -> float | None:
+    """The median time of steps with so many drafts; None where there is none."""
+    times = sorted(step.took_s for step in steps if step.drafted == drafted)
+    if not times:
+        return None
+    middle = len(times) // 2
+    return times[middle] if len(times) % 2 else (times[middle - 1] + times[middle]) / 2

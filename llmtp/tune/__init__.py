@@ -1,0 +1,1 @@
+"""Finding the best n-max on this machine, with few starts of the server."""
