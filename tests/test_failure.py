@@ -213,9 +213,9 @@ def test_a_file_that_is_not_there(engine: Engine) -> None:
 
 
 def test_a_context_that_is_too_large(engine: Engine) -> None:
-    """12 GB of cache where 8 GiB are allowed. The crash may cut off the lines that say so."""
-    engine.put("--ctx-size", "100000000")
-    cause, _ = engine.fails(limit_bytes=8 << 30, tries=1)
+    """3 GB of cache where 2 GiB are allowed. The crash may cut off the lines that say so."""
+    engine.put("--ctx-size", "25000000")
+    cause, _ = engine.fails(limit_bytes=2 << 30, tries=1)
     assert (cause.rule, cause.out_of) in ((CRASHED, None), ("out-of-memory", "RAM"))
     assert "use a smaller --ctx" in cause.fix
     kv = LOGS[("cuda", "model", "KV cache")][0].splitlines()

@@ -286,7 +286,7 @@ def test_strings_of_a_file_reach_nobody_raw(cli: Cli, crafted: Path, tmp_path: P
 @pytest.mark.soak
 @pytest.mark.fuzz
 def test_the_fuzzer_finds_nothing(soak: bool, dice: random.Random) -> None:
-    seconds = 600 if soak else 20
+    seconds = 600 if soak else 10
     argv = [sys.executable, str(ROOT / "scripts" / "fuzz"), "--seconds", str(seconds)]
     argv += ["--seed", str(dice.getrandbits(31))]
     done = subprocess.run(argv, capture_output=True, text=True, timeout=seconds + 300)
