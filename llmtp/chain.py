@@ -191,6 +191,10 @@ def _of_tuning(
     words = ["llmtp", "tune", asked.model]
     if asked.draft != "auto":
         words += ["--draft", asked.draft]
+    if asked.quant is not None:
+        words += ["--quant", asked.quant]
+    if wishes.kv_type is not None:
+        words += ["--kv-type", wishes.kv_type]
     if wishes.ctx != "auto":
         words += ["--ctx", str(wishes.ctx)]
     yield Finding(

@@ -1,4 +1,4 @@
-"""Is it the same file? Known from a part of it: all of 8 GB would take longer than a round."""
+"""Is it the same file? Known from a part of it: all of 8 GB would take seconds."""
 
 from __future__ import annotations
 

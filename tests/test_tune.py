@@ -293,6 +293,9 @@ def test_a_damaged_file_is_put_aside_and_told(cli: Cli, pair: Path) -> None:
     assert len(json.loads(kept(cli).read_text())["tuned"]) == 1
 
 
+SETTING = {"device": "cpu: x", "main": "m", "draft": "d", "kv_type": "f16", "ctx_band": 8192}
+
+
 def remembered(pair: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch, text: str) -> Remembered:
     """What llmtp makes of a file with that text."""
     monkeypatch.setenv("XDG_STATE_HOME", str(cli.home / ".local/state"))
@@ -321,7 +324,8 @@ def test_a_file_that_is_no_use_is_not_used(
      {"p_min": 1.5}, {"tokens_per_s": 0}, {"off_tokens_per_s": -1.0}, {"draft_sampling": "--rpc"},
      {"workload": ["x"]}, {"at": None}, {"more": 1}, {"step_costs": []}, {"step_costs": "abc"},
      {"step_costs": [1.0, -2.0]}, {"setting": {}}, {"n_max": 16}, {"insisted_n_max": 0},
-     {"model": "x" * 1000}, {"temp": "warm"}],
+     {"model": "x" * 1000}, {"temp": "warm"}, {"setting": SETTING | {"device": ["x"]}},
+     {"setting": SETTING | {"ctx_band": {}}}],
 )  # fmt: skip
 def test_what_cannot_be_true_is_not_used(
     cli: Cli, pair: Path, monkeypatch: pytest.MonkeyPatch, change: dict[str, Any]
@@ -331,7 +335,7 @@ def test_what_cannot_be_true_is_not_used(
     text["tuned"][0] |= change
     known = remembered(pair, cli, monkeypatch, json.dumps(text))
     assert known.entries == ()
-    assert known.fault == "1 of its entries cannot be"
+    assert known.fault == "1 of its entries cannot be used"
 
 
 def test_hostile_words_reach_no_terminal(cli: Cli, pair: Path) -> None:

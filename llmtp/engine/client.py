@@ -122,7 +122,7 @@ class EngineClient:
                         chunk = json.loads(line.removeprefix("data: "))
                         yield chunk
                         if isinstance(chunk, dict) and chunk.get("stop"):
-                            return  # the end of a /completion
+                            return  # a /completion ends so, and its connection: b10068 closes it
                     elif line.startswith("error: "):
                         raise EngineUnreachableError(line.removeprefix("error: "))
         except (httpx.HTTPError, ValueError) as error:

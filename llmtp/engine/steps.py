@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from statistics import median
 
 from llmtp.engine.timings import Timings
 
@@ -72,8 +73,5 @@ def hits(steps: Iterable[Step], most: int) -> list[tuple[int, int]]:
 
 def step_s(steps: Sequence[Step], drafted: int) -> float | None:
     """The median time of steps with so many drafts; None where there is none."""
-    times = sorted(step.took_s for step in steps if step.drafted == drafted)
-    if not times:
-        return None
-    middle = len(times) // 2
-    return times[middle] if len(times) % 2 else (times[middle - 1] + times[middle]) / 2
+    times = [step.took_s for step in steps if step.drafted == drafted]
+    return median(times) if times else None

@@ -97,17 +97,12 @@ class Tuned:
     @property
     def is_credible(self) -> bool:
         """Can it be true?"""
+        setting = self.setting
         texts = (
-            self.model,
-            self.asked,
-            self.workload,
-            self.engine,
-            self.files,
-            self.at,
-            self.draft_sampling,
+            *(self.model, self.asked, self.workload, self.engine, self.files, self.at),
+            *(setting.device, setting.main, setting.draft, setting.kv_type, self.draft_sampling),
         )
         named = (self.build, self.driver)
-        setting = self.setting
         rates = (self.tokens_per_s, self.off_tokens_per_s, self.insisted_tokens_per_s)
         return (
             all(type(text) is str and len(text) <= _MOST_TEXT for text in texts)
@@ -165,7 +160,9 @@ def recall() -> Remembered:
     found = [_parsed(entry) for entry in entries]
     known = {one.setting: one for one in found if one is not None}
     bad = found.count(None)
-    return Remembered(tuple(known.values()), f"{bad} of its entries cannot be" if bad else None)
+    return Remembered(
+        tuple(known.values()), f"{bad} of its entries cannot be used" if bad else None
+    )
 
 
 def now(

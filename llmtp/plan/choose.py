@@ -33,8 +33,11 @@ def make_plan(ref: Reference, machine: Machine, wishes: Wishes, *, partly: bool 
     findings = [one.finding(short_of(option.place)) for one in plan.given_up]
     pinned = ref.profile is not None and ref.profile.n_max == 0
     choice = option.choice
+    insist = choice.tuned.insisted_n_max if choice.tuned else 1
     if ref.draft is not None and choice.n_max == 0 and wishes.n_max is None and not pinned:
-        findings.append(Finding("mtp-no-gain", "info", choice.why, fix="insist with --n-max 1"))
+        findings.append(
+            Finding("mtp-no-gain", "info", choice.why, fix=f"insist with --n-max {insist}")
+        )
     # Only of the plan that is made in the end: it is another whole choice.
     if partly and plan.given_up and (empty := emptied(machine)) != machine:
         better = next(_options(ref, empty, wishes, partly=True), None)

@@ -28,7 +28,6 @@ WARM_UP_TOKENS = 32
 _PROBED_ROUNDS = 2
 #: Sizes of a batch to see alone, those that matter most first.
 _ALONE = (0, TOP, 1, 2, 4, 3, 6, 8, 5, 7, 10, 9, 11)
-_LEAST_ALONE = len(_ALONE)
 #: Of the time that whole answers took, and so often at most.
 _ALONE_SHARE, _ALONE_TIMES = 0.75, 6
 _LEAST_ALONE_S = 1.5
@@ -134,9 +133,10 @@ class Known:
     @property
     def known_curve(self) -> Curve:
         """That, once the first server was probed."""
-        if self.curve is None:
+        curve = self.curve
+        if curve is None:
             raise RuntimeError("nothing was probed")
-        return self.curve
+        return curve
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,7 +245,8 @@ class Tuner:
         visits = self._known.visits
         if not visits:
             return False
-        best = max(visits, key=lambda one: self._known.speeds[one.arm])
+        so_far = self._known.speeds
+        best = max(visits, key=lambda one: so_far[one.arm])
         ratios = [one / best.speeds[place] for place, one in speeds.items() if place in best.speeds]
         ahead = geometric_mean(ratios)
         return ahead is not None and ahead < LOST
@@ -288,7 +289,7 @@ class Tuner:
         for _ in range(_ALONE_TIMES):
             for drafts in _ALONE:
                 enough = time.monotonic() - began > max(_ALONE_SHARE * long_s, _LEAST_ALONE_S)
-                if next(asked) >= _LEAST_ALONE and enough:
+                if next(asked) >= len(_ALONE) and enough:
                     return found
                 # The first token is the prompt's, and the last one of a step is not drafted.
                 answer = self._answer(running, asker, next(prompts), drafts + 2, cached=True)
