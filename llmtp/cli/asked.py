@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
+import typer
+
 from llmtp.cli.env import Env
 from llmtp.errors import UsageError
 from llmtp.hub.models import is_offline
@@ -34,6 +38,18 @@ def only_behind_dashes(env: Env, extra: list[str]) -> None:
             expected="one MODEL; flags for llama-server stand behind --",
             fix="put text with spaces in quotes",
         )
+
+
+def typed_options(ctx: typer.Context, besides: Collection[str]) -> list[str]:
+    """The options that were typed, besides those whose parameters have these names."""
+    return [
+        one.opts[0]
+        for one in ctx.command.params
+        if one.name is not None
+        and one.name not in besides
+        and (source := ctx.get_parameter_source(one.name)) is not None
+        and source.name == "COMMANDLINE"
+    ]
 
 
 def _word(value: str, *words: str) -> str:

@@ -155,23 +155,15 @@ def command(
     raise typer.Exit(benching.measure(env.out, prepare, scheme, page, require_speedup))
 
 
-def _was_typed(ctx: typer.Context, name: str | None) -> bool:
-    source = None if name is None else ctx.get_parameter_source(name)
-    return source is not None and source.name == "COMMANDLINE"
-
-
 def _compare(ctx: typer.Context, files: tuple[Path, Path]) -> None:
     env: Env = ctx.obj
     from llmtp import paths
     from llmtp.bench.compare import compare
     from llmtp.bench.record import read_record
+    from llmtp.cli.asked import typed_options
     from llmtp.cli.render import benches
 
-    surplus = [
-        one.opts[0]
-        for one in ctx.command.params
-        if _was_typed(ctx, one.name) and one.name not in _OF_COMPARE
-    ]
+    surplus = typed_options(ctx, _OF_COMPARE)
     if surplus:
         raise UsageError(
             "--compare takes two records, and nothing else",

@@ -103,20 +103,15 @@ def command(
 
 
 def _nothing_else(ctx: typer.Context, extra: list[str]) -> None:
-    surplus = [one.opts[0] for one in ctx.command.params if _is_of_a_run(ctx, one.name)] + extra
+    from llmtp.cli.asked import typed_options
+
+    surplus = typed_options(ctx, ("model", "extra", "forget", "_json")) + extra
     if surplus:
         raise UsageError(
             "--forget takes a MODEL, and nothing else",
             expected="llmtp tune --forget MODEL, or without one for all",
             fix=f"leave out {clean(', '.join(surplus), 100)}",
         )
-
-
-def _is_of_a_run(ctx: typer.Context, name: str | None) -> bool:
-    if name is None or name in ("model", "extra", "forget", "_json"):
-        return False
-    source = ctx.get_parameter_source(name)
-    return source is not None and source.name == "COMMANDLINE"
 
 
 def _no_drafting(extra: list[str]) -> None:

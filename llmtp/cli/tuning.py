@@ -10,21 +10,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from llmtp import signals, story
+from llmtp.chain import Prepared, Watch, temp_of
 from llmtp.cli import views
 from llmtp.cli.lines import Lines
 from llmtp.cli.output import Out, ReaderGoneError
 from llmtp.cli.words import tune_summary
 from llmtp.errors import ExitCode, LlmtpError, NotFoundError, UsageError
 from llmtp.machine import tuned as remembered
+from llmtp.registered import Registered, ended, register_measured
+from llmtp.server.log import RunLog, log_path
 from llmtp.text import clean
+from llmtp.tune.conduct import Tuning, check_context
 from llmtp.tune.measure import Known, Told, Visit
 from llmtp.tune.progress import forget_progress
 from llmtp.tune.search import TOP, Arm
 from llmtp.units import format_duration, format_rate
 
 if TYPE_CHECKING:
-    from llmtp.chain import Prepared, Watch
-    from llmtp.tune.conduct import Tuning
     from llmtp.tune.result import Found
     from llmtp.tune.work import Prompt, Work
 
@@ -42,11 +44,6 @@ def tune(
     temp_is_asked: bool,
 ) -> None:
     """The whole run. What is measured when it is stopped is kept for the next one."""
-    from llmtp.chain import Watch, temp_of
-    from llmtp.registered import Registered, ended, register_measured
-    from llmtp.server.log import RunLog, log_path
-    from llmtp.tune.conduct import Tuning, check_context
-
     with views.for_download(out) as view:
         prepared = prepare(
             Watch(lambda pair: view.event(story.checked(pair)), view.note, view.downloading)
