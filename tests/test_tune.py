@@ -80,7 +80,7 @@ def test_it_measures_few_tells_of_all_and_is_remembered(cli: Cli, pair: Path) ->
     plain = [arm for arm in arms if not arm["p_min"]]
     assert [arm["n_max"] for arm in plain] == list(range(TOP + 1))
     measured = [arm for arm in arms if arm["tokens_per_s"] is not None]
-    assert tuned["starts"] == len(measured) + 1 <= 7
+    assert tuned["starts"] == len(measured) + 1 <= 6
     assert measured[0]["n_max"] == 0
     assert len(measured) >= 2
     assert all(arm["predicted_tokens_per_s"] > 0 for arm in arms)

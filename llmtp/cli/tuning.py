@@ -108,8 +108,8 @@ class Progress:
         self._known = known = tuning.known
         if known.probed is None:
             out.say(
-                f"one server tells of n-max 1 to {TOP}, then two to six measure the best, off, and "
-                "what may be better"
+                f"one server tells of n-max 1 to {TOP}, then two to five measure the best, off, "
+                "and what may be better"
             )
             return
         count = len(known.visits) + 1

@@ -10,9 +10,9 @@ from llmtp.tune.curve import Curve
 
 #: The largest n-max that is tried: nobody was seen to gain by more.
 TOP = 12
-#: Of servers that are started besides the first, at most; with so many another rule for drafts is
-#: not tried any more.
-MOST_ARMS, MANY_ARMS = 6, 5
+#: Of servers that are started besides the first, at most: with more it would take longer than half
+#: of a sweep over ten.
+MOST_ARMS = 5
 #: An arm is worth a start that is expected to have this share of the best speed, beside the best
 #: one and, as expectations are wrong by some percent, anywhere.
 WORTH, ALIKE = 0.93, 0.97
@@ -97,7 +97,7 @@ def _variant(
     most: int,
 ) -> Arm | None:
     """The best n-max once more, with another rule for what is drafted."""
-    if not best or len(speeds) >= MANY_ARMS:
+    if not best:
         return None
     tried = [arm for arm in speeds if not arm.is_plain]
     wanted = []
