@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import signal
+import threading
 import time
 from collections.abc import Iterator
 from types import FrameType
@@ -82,7 +83,10 @@ def behind(error: BaseException) -> Interrupted | None:
 
 @contextlib.contextmanager
 def hold() -> Iterator[None]:
-    """Let the block finish before an interruption is raised."""
+    """Let the block finish before an interruption is raised; other threads never meet one."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
     first, holding = _State.first, _State.holding
     _State.holding = True
     try:
