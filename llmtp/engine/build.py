@@ -21,6 +21,8 @@ from llmtp.text import clean
 
 _HELP_TIMEOUT_S = 20.0
 _LOAD_TIMEOUT_S = 60.0
+#: Somebody sits before the screen and waits.
+_ANEW_TIMEOUT_S = 6.0
 #: All builds say so when they serve, and only the process that bound the port does.
 LISTENING = "listening on http"
 #: In b11434, which mixes; b10434, which does not, has no such flag.
@@ -60,7 +62,7 @@ class Unusable:
     """Why a program cannot serve Gemma 4 with MTP."""
 
     reason: str
-    illegal_instruction: bool = False
+    missing_library: str | None = None
 
 
 def parse_help(text: str) -> Build:
@@ -78,16 +80,22 @@ def parse_help(text: str) -> Build:
     return Build(tuple(entries), spec_types)
 
 
-def examine(path: Path, env: Mapping[str, str]) -> Build | Unusable:
-    """What the build at `path` can do, from the cache if the file is the same as last time."""
+def examine(path: Path, env: Mapping[str, str], *, anew: bool = False) -> Build | Unusable:
+    """What the build at `path` can do, from the cache if the file is the same as last time.
+
+    Only `anew` tells whether it still has the libraries that it had then.
+    """
     key, stamp = str(path.resolve()), _stamp(path)
-    known = _known(key, stamp)
+    known = None if anew else _known(key, stamp)
     if known is not None:
         return known
+    help_s = _ANEW_TIMEOUT_S if anew else _HELP_TIMEOUT_S
     try:
-        answer = ask([str(path), "--help"], env, _HELP_TIMEOUT_S)
+        answer = ask([str(path), "--help"], env, help_s)
     except OSError as error:
         return Unusable(f"cannot be started: {error.strerror}")
+    if answer.returncode is None:
+        return Unusable(f"gave no answer to --help within {help_s:.0f} s")
     build = parse_help(answer.output)
     if not all(build.has(flag) for flag in _LLAMA_SERVER_FLAGS):
         return _explain(answer) or Unusable(
@@ -95,13 +103,13 @@ def examine(path: Path, env: Mapping[str, str]) -> Build | Unusable:
         )
     if "draft-mtp" not in build.spec_types:
         return Unusable("is too old for MTP: its --spec-type has no draft-mtp")
-    unusable = _load_demo_pair(path, env)
+    unusable = _load_demo_pair(path, env, _ANEW_TIMEOUT_S if anew else _LOAD_TIMEOUT_S)
     if unusable is None:
         _remember(key, {"stamp": stamp, "entries": build.entries, "spec_types": build.spec_types})
     return unusable or build
 
 
-def _load_demo_pair(path: Path, env: Mapping[str, str]) -> Unusable | None:
+def _load_demo_pair(path: Path, env: Mapping[str, str], timeout_s: float) -> Unusable | None:
     """Start the build on the demo pair, on the CPU, until it listens. None is success."""
     demo = paths.shipped_profiles() / "demo"
     argv = [str(path), "--model", str(demo / "demo.gguf")]
@@ -109,7 +117,7 @@ def _load_demo_pair(path: Path, env: Mapping[str, str]) -> Unusable | None:
     argv += ["--spec-draft-n-max", "1", "--ctx-size", "512", "--parallel", "1"]
     argv += ["--threads", "1", "--device", "none", "--gpu-layers", "0", "--fit", "off"]
     argv += ["--host", "127.0.0.1", "--port", "0"]
-    answer = ask(argv, env, _LOAD_TIMEOUT_S, until=LISTENING)
+    answer = ask(argv, env, timeout_s, until=LISTENING)
     if LISTENING in answer.output:
         return None
     return _explain(answer) or Unusable(f"cannot load the demo pair: {_last_line(answer.output)}")
@@ -118,9 +126,10 @@ def _load_demo_pair(path: Path, env: Mapping[str, str]) -> Unusable | None:
 def _explain(answer: Answer) -> Unusable | None:
     missing = _MISSING_LIBRARY.search(answer.output)
     if missing is not None:
-        return Unusable(f"misses the shared library {clean(missing[1], 80)}")
+        name = clean(missing[1], 80)
+        return Unusable(f"misses the shared library {name}", missing_library=name)
     if answer.returncode == -signal.SIGILL:
-        return Unusable("was built for another CPU: illegal instruction", illegal_instruction=True)
+        return Unusable("was built for another CPU: illegal instruction")
     if "unknown model architecture" in answer.output:
         return Unusable("is too old for Gemma 4 MTP: it does not know gemma4-assistant (b9549)")
     return None

