@@ -1,4 +1,4 @@
-"""A thread for calls that a signal must not break off in the middle.
+"""Threads for calls that a signal must not break off in the middle, or that take long together.
 
 Interrupted is raised in the main thread, wherever it is: between the making of a socket and the
 place where it is kept, nobody would close it. The main thread waits here instead.
@@ -9,13 +9,36 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from queue import Empty, SimpleQueue
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from llmtp import signals
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
 
 T = TypeVar("T")
 _CLOSE_WAIT_S = 5.0
 _MEANWHILE_EVERY_S = 0.25
+
+
+def begin(make: Callable[[], T]) -> Future[T]:
+    """Start a call in a thread of its own; what it returns or raises is the result.
+
+    The process may end without it.
+    """
+    from concurrent.futures import Future
+
+    future: Future[T] = Future()
+
+    def work() -> None:
+        try:
+            future.set_result(make())
+        except BaseException as raised:  # noqa: BLE001 - whoever waits raises it
+            future.set_exception(raised)
+
+    with signals.hold():
+        threading.Thread(target=work, daemon=True).start()
+    return future
 
 
 class _End:
