@@ -91,7 +91,12 @@ def select(
 
 
 def select_published(
-    asked: Asked, wishes: Wishes, look: Callable[[], Machine], error: LlmtpError
+    asked: Asked,
+    wishes: Wishes,
+    look: Callable[[], Machine],
+    error: LlmtpError,
+    *,
+    survey: bool = True,
 ) -> Selection:
     """Choose among the quants of a profile by what its makers published: good for a plan only.
 
@@ -101,9 +106,11 @@ def select_published(
     if published is None:
         raise error
     machine = look()
-    tried = list(_try(published, published.offers(), wishes, machine, every=True))
+    tried = list(_try(published, published.offers(), wishes, machine, every=survey))
     best = _best(tried)
     found = _chosen(Catalogue(asked, offline=True), best, tried)
+    if not survey:
+        return found
     return replace(found, alternatives=alternatives(tried, best.offer, machine, wishes))
 
 

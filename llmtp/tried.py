@@ -79,16 +79,11 @@ def alone(reference: Reference, plan: Plan, machine: Machine, wishes: Wishes) ->
         on_disk=reference.main.is_local,
         ctx_size=plan.ctx_size,
         n_max=plan.n_max,
-        device=_where(plan),
+        device=plan.where,
         chosen=True,
         reason=None,
         cells=grid(reference, machine, wishes),
     )
-
-
-def _where(plan: Plan) -> str:
-    place = " + ".join(gpu.name for gpu in plan.gpus) or "CPU"
-    return f"{place} and CPU" if plan.gpus and plan.on_cpu else place
 
 
 def alternatives(
@@ -113,7 +108,7 @@ def alternatives(
 def _alternative(one: Tried, chosen: bool) -> Alternative:
     plan = one.plan
     if plan is not None:
-        device = _where(plan)
+        device = plan.where
         wanted = one.reference is not None and one.reference.draft is not None
         words = ["without MTP" if wanted and not plan.mtp else None,
                  "with a smaller drafter" if one.smaller_drafter else None]  # fmt: skip

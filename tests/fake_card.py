@@ -8,7 +8,8 @@ from pathlib import Path
 from harness import fake_engine
 
 #: What llmtp asks of nvidia-ml-py. The engine that llmtp started takes TAKEN_MIB, or what the fake
-#: engine wrote down for this start; others have what OTHERS says (`Xorg:200,blender:6000`).
+#: engine wrote down for this start; others have what OTHERS says (`Xorg:200,blender:6000`), and the
+#: process HOLDER (`PID:9000`) computes as long as it lives.
 _DRIVER = """
 import os, types
 from pathlib import Path
@@ -31,7 +32,7 @@ nvmlDeviceGetMaxClockInfo = lambda handle, type: 2619
 OTHERS = [one.split(":") for one in os.environ.get("OTHERS", "").split(",") if one]
 
 def nvmlDeviceGetMemoryInfo(handle, version=1):
-    used = 500 + sum(one.usedGpuMemory for one in (*running(), *others())) // MiB
+    used = 500 + sum(one.usedGpuMemory for one in (*computing(), *others())) // MiB
     return types.SimpleNamespace(total=24564 * MiB, used=used * MiB, free=(24564 - used) * MiB)
 
 def taken():
@@ -42,6 +43,14 @@ def running():
     return [types.SimpleNamespace(pid=c.pid, usedGpuMemory=taken() * MiB)
             for c in psutil.Process().children()]
 
+def holder():
+    pid, mib = os.environ.get("HOLDER", "0:0").split(":")
+    there = psutil.pid_exists(int(pid)) and psutil.Process(int(pid)).status() != "zombie"
+    return [types.SimpleNamespace(pid=int(pid), usedGpuMemory=int(mib) * MiB)] if there else []
+
+def computing():
+    return [*running(), *(holder() if "HOLDER" in os.environ else [])]
+
 def others():
     return [types.SimpleNamespace(pid=-i, usedGpuMemory=int(mib) * MiB)
             for i, (name, mib) in enumerate(OTHERS, 1)]
@@ -49,12 +58,14 @@ def others():
 def nvmlDeviceGetComputeRunningProcesses(handle):
     if os.environ.get("HIDES_PROCESSES"):
         raise NVMLError
-    return running()
+    return computing()
 
 def nvmlDeviceGetGraphicsRunningProcesses(handle):
     return others()
 
 def nvmlSystemGetProcessName(pid):
+    if pid == int(os.environ.get("HOLDER", "0:0").split(":")[0]):
+        return psutil.Process(pid).name()
     return "/usr/bin/" + OTHERS[-pid - 1][0] if pid < 0 else "/usr/bin/llama-server"
 """
 

@@ -24,10 +24,15 @@ _SOFTWARE = ("llvmpipe", "lavapipe", "swiftshader")
 
 @dataclass(frozen=True, slots=True)
 class User:
-    """A program that holds memory of a card; how much is None where the driver will not say."""
+    """A program that holds memory of a card; how much is None where the driver will not say.
+
+    One that `computes` is no desktop that only draws.
+    """
 
     name: str
     used_bytes: int | None
+    pid: int | None = None
+    computes: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +58,12 @@ class Device:
     @property
     def usable(self) -> bool:
         """Can the plan put a model there? Not on a CPU that calls itself a Vulkan device."""
-        known = self.id is not None and self.free_bytes is not None
-        return known and not any(word in self.name.lower() for word in _SOFTWARE)
+        return self.id is not None and self.free_bytes is not None and not self.is_software
+
+    @property
+    def is_software(self) -> bool:
+        """Is it a CPU that draws as a GPU would?"""
+        return any(word in self.name.lower() for word in _SOFTWARE)
 
     def to_dict(self) -> dict[str, Any]:
         return {

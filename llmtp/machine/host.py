@@ -23,6 +23,22 @@ def read_host() -> Host:
     return Host(_cpu_name(), total, available, source)
 
 
+@signals.hold()
+def cpu_flags() -> frozenset[str]:
+    """What the CPU can do, in the words of Linux (`avx2`, `fma`); none where nobody tells."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return frozenset()
+    named = (line for line in lines if line.startswith(("flags", "Features")))
+    return frozenset(next(named, "").partition(":")[2].split())
+
+
+def in_container() -> bool:
+    """Are we in one of Docker's or Podman's?"""
+    return Path("/.dockerenv").exists() or Path("/run/.containerenv").exists()
+
+
 class ProcessMeter:
     """Memory of one process; unknown once it is gone."""
 

@@ -130,21 +130,26 @@ def _device(index: int) -> Device:
 def _users(handle: object) -> Iterator[User]:
     """Who holds memory of a card, the most first; nobody in containers, which see no others."""
     found: dict[int, int | None] = {}
+    drawing: set[int] = set()
     for question in (
         pynvml.nvmlDeviceGetComputeRunningProcesses,
         pynvml.nvmlDeviceGetGraphicsRunningProcesses,
     ):
         try:
-            found |= {one.pid: one.usedGpuMemory for one in question(handle)}
+            told = {one.pid: one.usedGpuMemory for one in question(handle)}
         except pynvml.NVMLError:
             continue
+        if question is pynvml.nvmlDeviceGetGraphicsRunningProcesses:
+            drawing = set(told)
+        found |= told
     for pid, used in sorted(found.items(), key=lambda one: one[1] or 0, reverse=True)[:_MOST_USERS]:
         try:
             path = pynvml.nvmlSystemGetProcessName(pid)
         except pynvml.NVMLError:
             path = f"process {pid}"
         name = str(path).replace("\\", "/").rpartition("/")[2]
-        yield User(clean(name, 40), None if used is None else int(used))
+        taken = None if used is None else int(used)
+        yield User(clean(name, 40), taken, pid, pid not in drawing)
 
 
 def _name(handle: object) -> str:

@@ -87,6 +87,12 @@ class Plan:
         return tuple(one for one in self.devices if any(one.device is gpu for gpu in self.gpus))
 
     @property
+    def where(self) -> str:
+        """On which GPUs, or the CPU, in words."""
+        place = " + ".join(gpu.name for gpu in self.gpus) or "CPU"
+        return f"{place} and CPU" if self.gpus and self.on_cpu else place
+
+    @property
     def learned(self) -> Learned | None:
         """What the last start of this kind on this device taught."""
         if len(self.gpus) != 1:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from llmtp.machine.cgroup import least_room
 from llmtp.machine.detect import detect, nvidia_driver
+from llmtp.machine.host import cpu_flags, in_container
 from llmtp.report.redaction import Redaction
 from llmtp.units import format_bytes
 
@@ -79,7 +80,7 @@ def _distribution() -> str:
 def _inside() -> str:
     if "microsoft" in platform.release().lower():
         return " (WSL)"
-    return " (container)" if Path("/.dockerenv").exists() else ""
+    return " (container)" if in_container() else ""
 
 
 def _cpus() -> str:
@@ -88,11 +89,7 @@ def _cpus() -> str:
 
 
 def _cpu_flags() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError as error:
-        return f"unknown: {error.strerror}"
-    words = next((set(x.split()) for x in lines if x.startswith(("flags", "Features"))), set())
+    words = cpu_flags()
     return " ".join(flag for flag in _FLAGS if flag in words) or "none of those that matter"
 
 
