@@ -32,6 +32,7 @@ from urllib.parse import parse_qs, quote, unquote, urlsplit
 
 TOKEN = "hf_of-the-test"  # noqa: S105 - opens the fake Hub only
 _BEARER = f"Bearer {TOKEN}"
+_GATED = ("gated", "unaccepted")
 HASHED_BYTES = 1 << 30
 _PIECE_BYTES = 1 << 20
 _MOST_PACED_BYTES = 1 << 18
@@ -83,7 +84,8 @@ class Repo:
 
     files: dict[str, Path]
     commit: str = "c" * 40
-    #: None: for all. `gated` and `private` want the token.
+    #: None: for all. `gated` and `private` want the token; `unaccepted` is gated, and the owner of
+    #: the token has not accepted its licence.
     access: str | None = None
     revisions: tuple[str, ...] = ("main",)
     #: By name, instead of the true ones.
@@ -273,8 +275,11 @@ class _Hub(_Handler):
         parts = urlsplit(self.path)
         path = unquote(parts.path)
         self.hub.asked.append(path if self.command == "GET" else f"{self.command} {path}")
-        api = re.fullmatch(r"/api/models/([^/]+/[^/]+)(?:/(revision|tree|refs)(?:/(.+))?)?",
-                           parts.path)  # fmt: skip
+        if path == "/api/whoami-v2":
+            return self._owner()
+        api = re.fullmatch(
+            r"/api/models/([^/]+/[^/]+)(?:/(revision|tree|refs|auth-check)(?:/(.+))?)?", parts.path
+        )
         file = re.fullmatch(r"/([^/]+/[^/]+)/resolve/([^/]+)/(.+)", parts.path)
         found = api or file
         name = unquote(found[1]) if found else ""
@@ -286,12 +291,19 @@ class _Hub(_Handler):
             return self.fail(fault.status, fault)
         if self.headers.get("Authorization", _BEARER) != _BEARER:
             return self.answer(401, X_Error_Message="Invalid credentials in Authorization header")
-        if repo.access and "Authorization" not in self.headers:
+        is_list = api is not None and found[2] in (None, "revision")
+        if repo.access == "unaccepted" and not is_list:
+            return self.answer(403, X_Error_Code="GatedRepo")
+        # What is gated is listed for everybody.
+        open_to_all = repo.access is None or (repo.access in _GATED and is_list)
+        if not open_to_all and "Authorization" not in self.headers:
             if repo.access == "gated":
                 return self.answer(403, X_Error_Code="GatedRepo")
             return self.answer(401, X_Error_Code="RepoNotFound")
         if file is not None:
             return self._resolve(name, repo, unquote(file[2]), unquote(file[3]))
+        if found[2] == "auth-check":
+            return self._json({})
         query = {key: values[-1] for key, values in parse_qs(parts.query).items()}
         if found[2] == "refs":
             return self._json(_refs(repo))
@@ -303,6 +315,11 @@ class _Hub(_Handler):
         return self._list(name, repo, found[3] and unquote(found[3]), _is_true(query, "blobs"))
 
     do_HEAD = do_GET
+
+    def _owner(self) -> None:
+        if self.headers.get("Authorization") == _BEARER:
+            return self._json({"type": "user", "name": "of-the-test"})
+        return self.answer(401, X_Error_Message="Invalid credentials in Authorization header")
 
     def _json(self, value: object) -> None:
         self.answer(200, json.dumps(value).encode(), Content_Type="application/json")
@@ -322,7 +339,8 @@ class _Hub(_Handler):
                     "blobId": blob["oid"],
                     "lfs": lfs | {"sha256": blob["lfs"]["oid"]},
                 }
-        return self._json({"id": name, "sha": repo.commit, "siblings": siblings})
+        gated = "manual" if repo.access in _GATED else False
+        return self._json({"id": name, "sha": repo.commit, "gated": gated, "siblings": siblings})
 
     def _tree(self, repo: Repo, revision: str, folder: str, recursive: bool) -> None:
         if revision not in (repo.commit, *repo.revisions):

@@ -86,6 +86,7 @@ def test_listings_name_the_true_content(hub: FakeHub, content: bytes, http: http
     assert http.get(url).json() == {
         "id": "a/b",
         "sha": "c" * 40,
+        "gated": False,
         "siblings": [{"rfilename": MODEL}, {"rfilename": OTHER}],
     }
     sha256 = hashlib.sha256(content).hexdigest()
