@@ -21,11 +21,12 @@ from llmtp.server.causes import CAUSES, SIGNALS
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "llmtp"
 #: Data flows one way: a part imports only parts that stand before it.
-ORDER = ["text", "errors", "signals", "aside", "told", "units", "paths", "fingerprint", "ports",
-         "yamlfile", "config", "hubname", "published", "profiles", "gguf", "roles", "pairing",
+ORDER = ["text", "errors", "signals", "aside", "told", "units", "paths", "packages",
+         "fingerprint", "ports", "yamlfile", "config", "hubname", "published", "profiles", "gguf",
+         "roles", "pairing",
          "hub", "machine", "plan", "engine", "server", "metrics", "verdict", "tried",
          "selection", "chain", "spill", "story", "start", "supervisor", "registered", "detach",
-         "watch", "report", "bench", "tune", "cli"]  # fmt: skip
+         "watch", "report", "bench", "tune", "doctor", "cli"]  # fmt: skip
 HEAVY = {"rich", "httpx", "psutil", "pynvml", "yaml", "asyncio", "importlib.metadata", "pydantic",
          "huggingface_hub",
          "llmtp.chain", "llmtp.verdict", "llmtp.plan", "llmtp.engine", "llmtp.gguf"}  # fmt: skip

@@ -11,7 +11,19 @@ from collections.abc import Iterator, Sequence, Set
 import typer
 
 from llmtp import __version__
-from llmtp.cli import bench, bug_report, check, plan, profiles, pull, servers, shelf, top, tune
+from llmtp.cli import (
+    bench,
+    bug_report,
+    check,
+    doctor,
+    plan,
+    profiles,
+    pull,
+    servers,
+    shelf,
+    top,
+    tune,
+)
 from llmtp.cli import run as run_command
 from llmtp.cli.env import Env
 from llmtp.cli.output import Out, ReaderGoneError
@@ -47,6 +59,7 @@ app.command("check")(check.command)
 app.command("plan")(plan.command)
 app.command("bench")(bench.command)
 app.command("tune")(tune.command)
+app.command("doctor")(doctor.command)
 app.command("bug-report")(bug_report.command)
 app.add_typer(profiles.app, name="profiles")
 
