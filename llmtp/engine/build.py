@@ -27,6 +27,7 @@ _ANEW_TIMEOUT_S = 6.0
 LISTENING = "listening on http"
 #: In b11434, which mixes; b10434, which does not, has no such flag.
 _SINCE_MIXED_BATCHES = "--spec-synth-rates"
+_DRAFT_ON_CPU = {"--spec-draft-device": "none", "--spec-draft-ngl": "0"}
 _ENTRY = re.compile(r"--?[A-Za-z][\w-]*(?:,\s+--?[A-Za-z][\w-]*)*")
 _LLAMA_SERVER_FLAGS = ("--model", "--gpu-layers", "--port")
 _MISSING_LIBRARY = re.compile(r"error while loading shared libraries: ([^:\s]+)")
@@ -103,21 +104,30 @@ def examine(path: Path, env: Mapping[str, str], *, anew: bool = False) -> Build 
         )
     if "draft-mtp" not in build.spec_types:
         return Unusable("is too old for MTP: its --spec-type has no draft-mtp")
-    unusable = _load_demo_pair(path, env, _ANEW_TIMEOUT_S if anew else _LOAD_TIMEOUT_S)
+    load_s = _ANEW_TIMEOUT_S if anew else _LOAD_TIMEOUT_S
+    unusable = _load_demo_pair(path, env, build, load_s)
     if unusable is None:
         _remember(key, {"stamp": stamp, "entries": build.entries, "spec_types": build.spec_types})
     return unusable or build
 
 
-def _load_demo_pair(path: Path, env: Mapping[str, str], timeout_s: float) -> Unusable | None:
-    """Start the build on the demo pair, on the CPU, until it listens. None is success."""
+def _load_demo_pair(
+    path: Path, env: Mapping[str, str], build: Build, timeout_s: float
+) -> Unusable | None:
+    """Start the build on the demo pair, on the CPU, until it listens. None is success.
+
+    A drafter would go to the GPU by itself, whose driver then compiles for seconds; and threads
+    that wait spin, on all cores.
+    """
     demo = paths.shipped_profiles() / "demo"
     argv = [str(path), "--model", str(demo / "demo.gguf")]
     argv += ["--model-draft", str(demo / "mtp-demo.gguf"), "--spec-type", "draft-mtp"]
     argv += ["--spec-draft-n-max", "1", "--ctx-size", "512", "--parallel", "1"]
     argv += ["--threads", "1", "--device", "none", "--gpu-layers", "0", "--fit", "off"]
     argv += ["--host", "127.0.0.1", "--port", "0"]
-    answer = ask(argv, env, timeout_s, until=LISTENING)
+    for flag, value in _DRAFT_ON_CPU.items():
+        argv += [flag, value] if build.has(flag) else []
+    answer = ask(argv, {**env, "OMP_NUM_THREADS": "1"}, timeout_s, until=LISTENING)
     if LISTENING in answer.output:
         return None
     return _explain(answer) or Unusable(f"cannot load the demo pair: {_last_line(answer.output)}")
