@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import random
+import statistics
 from collections.abc import Mapping, Sequence
 
 import pytest
 from tune_simulation import KINDS, Simulated, monotone, sweep_s, tune
 
-from llmtp.engine.steps import Step, answer_of, hits
+from llmtp.engine.steps import Step, answer_of, hits, step_error, step_s
 from llmtp.engine.timings import Timings
 from llmtp.errors import UsageError
 from llmtp.tune.curve import Probed, curve_of
@@ -264,3 +265,20 @@ def test_how_much_is_asked() -> None:
     with pytest.raises(UsageError, match="prosa") as caught:
         Work.of("prosa", 0.0)
     assert "prose" in str(caught.value.findings[0].fix)
+
+
+def test_the_error_of_a_median_is_that_of_many_medians(dice: random.Random) -> None:
+    """Against the spread of medians of as many steps, drawn again and again."""
+
+    def some(count: int) -> list[Step]:
+        return [Step(3, 1, dice.gauss(0.010, 0.0004)) for _ in range(count)]
+
+    for count in (40, 160):
+        medians = [step_s(some(count), 3) or 0.0 for _ in range(400)]
+        errors = [step_error(some(count), 3) or 0.0 for _ in range(400)]
+        assert statistics.median(errors) == pytest.approx(
+            statistics.stdev(medians) / 0.010, rel=0.15
+        )
+    assert step_error(some(15), 3) is None
+    assert step_error(some(40), 4) is None
+    assert step_error([Step(3, 1, 0.01)] * 40, 3) == 0.0

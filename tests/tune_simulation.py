@@ -6,16 +6,17 @@ import math
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 
-from llmtp.engine.steps import Step
+from llmtp.engine.steps import Step, step_error
 from llmtp.tune.curve import Probed
-from llmtp.tune.measure import LOST, Known, Visit
+from llmtp.tune.measure import LOST, SETTLED, Known, Visit
 from llmtp.tune.search import TOP, Arm, Options, next_arm, winner
 from llmtp.tune.work import ROUNDS
 
 KINDS = ("code", "json", "list", "prose")
-#: A start and its stop take so long of a 12B whose file is in RAM.
-START_S = 6.0
+#: A start and its stop took so long of a 12B, whose file was in RAM, on an H200.
+START_S = 8.0
 
 
 @dataclass(frozen=True)
@@ -97,7 +98,9 @@ def tune(engine: Simulated, rng: random.Random, tokens: int = 96) -> Run:
     while (arm := _next(known)) is not None:
         visit = engine.visit(rng, arm, tokens, rounds=1)
         ahead = max((engine.truth(one.arm) for one in known.visits), default=0.0)
-        rounds = 1 if engine.truth(arm) < LOST * ahead else ROUNDS
+        steps = chain.from_iterable(visit.steps.values())
+        settled = (step_error(steps, arm.n_max) or 1.0) < SETTLED and known.visits
+        rounds = 1 if engine.truth(arm) < LOST * ahead or settled else ROUNDS
         if rounds > 1:
             visit = engine.visit(rng, arm, tokens, rounds)
         known.visits.append(visit)

@@ -6,11 +6,17 @@ llama-server counts a step's tokens one by one, but its clock and its drafts onc
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from statistics import median
 
 from llmtp.engine.timings import Timings
+
+_LEAST_SPREAD = 16
+#: Of a normal distribution: its standard deviation by the median of deviations, and how much less
+#: the median tells of its middle than the mean.
+_OF_SPREAD, _OF_MEDIAN = 1.4826, 1.2533
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +77,22 @@ def hits(steps: Iterable[Step], most: int) -> list[tuple[int, int]]:
     return counts
 
 
-def step_s(steps: Sequence[Step], drafted: int) -> float | None:
+def step_s(steps: Iterable[Step], drafted: int) -> float | None:
     """The median time of steps with so many drafts; None where there is none."""
-    times = [step.took_s for step in steps if step.drafted == drafted]
+    times = _times(steps, drafted)
     return median(times) if times else None
+
+
+def step_error(steps: Iterable[Step], drafted: int) -> float | None:
+    """The standard error of that median, as a share of it, if times spread as a normal
+    distribution does; None for steps too few to say."""
+    times = _times(steps, drafted)
+    if len(times) < _LEAST_SPREAD:
+        return None
+    middle = median(times)
+    spread = median([abs(one - middle) for one in times])
+    return _OF_MEDIAN * _OF_SPREAD * spread / middle / math.sqrt(len(times))
+
+
+def _times(steps: Iterable[Step], drafted: int) -> list[float]:
+    return [step.took_s for step in steps if step.drafted == drafted]

@@ -6,16 +6,16 @@ What is known is handed on with every server, so that another run may go on from
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import count, cycle
+from itertools import chain, count, cycle
 
 from llmtp import signals
 from llmtp.bench.answers import Asker
 from llmtp.bench.estimate import geometric_mean
 from llmtp.bench.starts import Starts
 from llmtp.chain import Prepared, with_n_max
-from llmtp.engine.steps import Answer, Step, step_s
+from llmtp.engine.steps import Answer, Step, step_error, step_s
 from llmtp.errors import EngineError, LlmtpError, UsageError
 from llmtp.machine.load import LoadMeter, computed_s
 from llmtp.start import Running
@@ -33,8 +33,9 @@ _ALONE_SHARE, _ALONE_TIMES = 0.75, 6
 _LEAST_ALONE_S = 1.5
 #: The speed of a shorter answer says more of its first step than of drafting.
 LEAST_TOKENS = 8
-#: An arm that is behind by so much after a round is measured no further.
-LOST = 0.95
+#: An arm that is behind by so much after a round is measured no further, and neither is one whose
+#: steps are known to that share.
+LOST, SETTLED = 0.95, 0.005
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,7 +232,7 @@ class Tuner:
                     speed = answer.timings.tokens_per_s
                     if speed is not None and answer.timings.predicted >= LEAST_TOKENS:
                         speeds[prompt.kind, number] = speed
-                if self._is_lost(speeds):
+                if self._is_lost(speeds) or self._is_settled(arm, steps):
                     break
         if not speeds:
             raise _too_short()
@@ -250,6 +251,14 @@ class Tuner:
         ratios = [one / best.speeds[place] for place, one in speeds.items() if place in best.speeds]
         ahead = geometric_mean(ratios)
         return ahead is not None and ahead < LOST
+
+    def _is_settled(self, arm: Arm, steps: Mapping[str, Sequence[Step]]) -> bool:
+        """Is known what its steps take? How often drafts are right is the same for every n-max:
+        for that, the first one answers everything, and what drafts by another rule does, too."""
+        if not self._known.visits or not arm.is_plain:
+            return False
+        error = step_error(chain.from_iterable(steps.values()), arm.n_max)
+        return error is not None and error < SETTLED
 
     def _probe(self, running: Running) -> None:
         known, began = self._known, time.monotonic()
