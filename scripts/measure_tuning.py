@@ -4,11 +4,12 @@
     scripts/measure_tuning.py MAIN DRAFT [--runs N] [--out FILE] [-- OPTIONS OF TUNE]
 
 Runs tune N times as a user does, each time with a state of its own: nothing is resumed, nothing is
-remembered. Then every arm, and all that tune chose besides, is served once and asked the same:
-same prompts, tokens and rounds, same settings but for the arm. Regret is how much slower tune's
-choice is than the best arm, by the sweep's own figures; the share is tune's wall time over the
-sweep's. Exits 1 where a run has too much of either, and as tune does where that fails. The files
-have to be on this disk. Where others compute meanwhile, neither figure means much: that is told.
+remembered. Then every arm, and all that tune chose besides, is served once and asked the same, as
+much as tune asks of an arm at most: same prompts, tokens and rounds, same settings but for the arm.
+Regret is how much slower tune's choice is than the best arm, by the sweep's own figures; the share
+is tune's wall time over the sweep's. Files and what a GPU's driver compiles are made ready before.
+Exits 1 where a run has too much of either, and as tune does where that fails. The files have to be
+on this disk. Where others compute meanwhile, neither figure means much: that is told.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ from llmtp.machine.load import LoadMeter, computed_s
 from llmtp.server.log import RunLog, log_path
 from llmtp.start import Running
 from llmtp.tune.measure import LEAST_TOKENS, WARM_UP_TOKENS
-from llmtp.tune.search import Arm
+from llmtp.tune.search import TOP, Arm
 from llmtp.tune.work import Amount, Work
 
 SWEPT = tuple(Arm(n_max) for n_max in (*range(9), 12))
@@ -180,10 +181,31 @@ def read_files(prepared: Prepared) -> None:
                 pass
 
 
+def warm_driver(prepared: Prepared, work: Work) -> None:
+    """A driver compiles for each size of a batch when it first comes, half a minute in all, and
+    keeps that on disk: whoever came first would pay for everybody."""
+
+    def every_size(running: Running) -> None:
+        asker = Asker(running.session.client, running.session.check_answers)
+        prompt = next(work.prompts(0))
+        for tokens in (WARM_UP_TOKENS, *range(2, TOP + 3)):
+            running.asking(partial(asker.steps, prompt.text, tokens, work.temp, 0, cached=False))
+
+    print("warming up ...", file=sys.stderr)
+    starts = Starts(RunLog(log_path("sweep", prepared.request.serving.port)), _view(), {})
+    for n_max in (0, TOP):
+        starts.serve(with_n_max(prepared, n_max), every_size)
+    starts.end(None)
+
+
+def _view() -> MeasuringView:
+    return MeasuringView(Out("sweep"))
+
+
 def sweep(prepared: Prepared, work: Work, amount: Amount, arms: Sequence[Arm]) -> Sweep:
     """Serve each arm once and ask it all rounds; raises what ends a server before its time."""
     log = RunLog(log_path("sweep", prepared.request.serving.port))
-    starts = Starts(log, MeasuringView(Out("sweep")), {})
+    starts = Starts(log, _view(), {})
     answers, began = {}, time.monotonic()
     for arm in arms:
         signals.check()
@@ -214,7 +236,9 @@ def ask(running: Running, work: Work, amount: Amount) -> Answers:
 def measure(words: Sequence[str], runs: int) -> tuple[list[Choice], Sweep]:
     """Tune so often, then the sweep, which asks for as much as tune did."""
     with fresh_state():
-        read_files(as_tune_prepares(words)[0])
+        prepared, work = as_tune_prepares(words)
+        read_files(prepared)
+        warm_driver(prepared, work)
     choices = []
     for number in range(1, runs + 1):
         print(f"tune, run {number} of {runs} ...", file=sys.stderr)
