@@ -55,9 +55,16 @@ _FROM_SOURCE = (
     "cmake --build llama.cpp/build -j --target llama-server && "
     'export LLMTP_ENGINE="$PWD/llama.cpp/build/bin/llama-server"'
 )
-_FUSION = (
-    "https://mirrors.rpmfusion.org/{0}/fedora/rpmfusion-{0}-release-$(rpm -E %fedora).noarch.rpm"
+#: Debian keeps the driver apart, in a component that is not on at first.
+_NON_FREE = (
+    "{sudo}sed -i 's/^Components: main$/Components: main contrib non-free non-free-firmware/' "
+    "/etc/apt/sources.list.d/debian.sources && {sudo}apt-get update && "
 )
+_FEDORA_DRIVER = (
+    "{sudo}dnf install -y fedora-workstation-repositories && "
+    "{sudo}dnf install -y --enablerepo=rpmfusion-nonfree-nvidia-driver akmod-nvidia"
+)
+_DRIVERS_PAGE = "https://www.nvidia.com/drivers"
 _APT_LISTS = Path("/var/lib/apt/lists")
 _LEAST_GLIBC = (2, 35)
 
@@ -65,7 +72,8 @@ _LEAST_GLIBC = (2, 35)
 @dataclass(frozen=True, slots=True)
 class System:
     """Where llmtp runs. `managers` are the package managers here, by the names above; `name` is
-    the ID of os-release (`debian`, `ubuntu`, `fedora`), `darwin` or `win32`."""
+    the ID of os-release (`debian`, `ubuntu`, `fedora`), `darwin` or `win32`, and `like` what it is
+    made of."""
 
     name: str
     managers: tuple[str, ...]
@@ -76,6 +84,7 @@ class System:
     pip: str | None = None
     wheel: str | None = None
     is_wsl: bool = False
+    like: tuple[str, ...] = ()
 
     def install(self, *things: str) -> str | None:
         """The command that installs libraries (`libgomp.so.1`) or other things of the table above;
@@ -108,21 +117,20 @@ class System:
         linux = self.name not in ("darwin", "win32")
         return linux and self.machine in ("x86_64", "AMD64") and self.glibc >= _LEAST_GLIBC
 
-    def install_nvidia_driver(self) -> str | None:
-        """The command for NVIDIA's driver; None where nobody knows it."""
-        sudo = self._sudo("apt")
+    def install_nvidia_driver(self) -> str:
+        """The command for NVIDIA's driver, or for the page that has it."""
+        family, sudo = (self.name, *self.like), self._sudo("apt")
         if self.is_wsl:
-            return "explorer.exe https://www.nvidia.com/drivers"
-        if self.name == "ubuntu":
+            return f"explorer.exe {_DRIVERS_PAGE}"
+        if "ubuntu" in family:
             return f"{sudo}ubuntu-drivers install"
-        if "apt" in self.managers:
-            return self._command("apt", "nvidia-driver")
-        if "dnf" in self.managers:
-            repositories = " ".join(_FUSION.format(one) for one in ("free", "nonfree"))
-            return f"{sudo}dnf install -y {repositories} && {sudo}dnf install -y akmod-nvidia"
-        if "pacman" in self.managers:
+        if self.name == "debian":
+            return _NON_FREE.format(sudo=sudo) + self._command("apt", "nvidia-driver")
+        if self.name == "fedora":
+            return _FEDORA_DRIVER.format(sudo=sudo)
+        if "arch" in family:
             return self._command("pacman", "nvidia-open")
-        return None
+        return f"xdg-open {_DRIVERS_PAGE}"
 
     def as_root(self, command: str) -> str:
         """The command, with what it needs in front."""
@@ -130,7 +138,7 @@ class System:
 
     def _name(self, thing: str, manager: str) -> str | None:
         if manager == "dnf" and ".so." in thing:
-            return f"'{thing}()(64bit)'"  # it finds packages by what is in them
+            return shlex.quote(f"{thing}()(64bit)")  # it finds packages by what is in them
         return _NAMES.get(thing, {}).get(manager)
 
     def _command(self, manager: str, *names: str) -> str:
@@ -147,8 +155,10 @@ def read_system(environ: Mapping[str, str] = os.environ) -> System:
     present = [one for one in _COMMANDS if shutil.which(_PROGRAMS.get(one, one))]
     if "conda" in present and environ.get("CONDA_PREFIX"):
         present = ["conda", *(one for one in present if one != "conda")]
+    name, like = _os_ids()
     return System(
-        name=_os_id(),
+        name=name,
+        like=like,
         managers=tuple(present),
         machine=platform.machine(),
         is_root=hasattr(os, "geteuid") and os.geteuid() == 0,
@@ -160,13 +170,14 @@ def read_system(environ: Mapping[str, str] = os.environ) -> System:
     )
 
 
-def _os_id() -> str:
+def _os_ids() -> tuple[str, tuple[str, ...]]:
     if sys.platform != "linux":
-        return sys.platform
+        return sys.platform, ()
     try:
-        return platform.freedesktop_os_release()["ID"]
-    except (OSError, KeyError):
-        return "linux"
+        release = platform.freedesktop_os_release()
+    except OSError:
+        return "linux", ()
+    return release.get("ID", "linux"), tuple(release.get("ID_LIKE", "").split())
 
 
 def _glibc() -> tuple[int, ...]:

@@ -15,6 +15,11 @@ def clean(text: str, limit: int = _SHOWN) -> str:
     return shown if len(shown) <= limit else shown[: limit - 1] + "…"
 
 
+def without_passwords(text: str) -> str:
+    """What stands before the host of a URL is nobody's business."""
+    return re.sub(r"(://|%3A//)[^\s'\"]*@", r"\1***@", text)
+
+
 def file_name(text: str) -> str:
     """A part of a file's name that any system takes."""
     return re.sub(r"[^A-Za-z0-9._-]", "_", text)[:_SHOWN]

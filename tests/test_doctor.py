@@ -6,6 +6,7 @@ import random
 import shlex
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import zipfile
@@ -302,13 +303,13 @@ def test_another_program_on_the_gpu(well: Cli, tmp_path: Path) -> None:
 def test_a_bad_config_and_a_bad_profile_are_checks_of_their_own(well: Cli) -> None:
     well.profiles.with_name("config.yaml").write_text("engine: [\n", encoding="utf-8")
     (well.profiles / "odd.yaml").write_text("main: 7\n", encoding="utf-8")
-    well.env.pop("LLMTP_ENGINE", None)
     result = well("doctor", "--json")
+    assert result.code == 0, "the engines that nobody has to look up are there all the same"
     found = checks(result)
     assert found["config"]["status"] == "fail"
     assert found["config"]["fix"].endswith("config.yaml")
-    assert found["profile-odd"]["status"] == "warn"
-    assert found["profile-odd"]["fix"] == "llmtp profiles validate odd"
+    assert found["profile"]["status"] == "warn"
+    assert found["profile"]["fix"] == "llmtp profiles validate -- odd"
 
 
 def test_a_damaged_file_and_a_download_that_did_not_end(well: Cli, tmp_path: Path) -> None:
@@ -320,11 +321,11 @@ def test_a_damaged_file_and_a_download_that_did_not_end(well: Cli, tmp_path: Pat
     (cache / "blobs" / f"{'a' * 64}.llmtp.incomplete").write_bytes(b"x" * 100)
     well.env["HF_HUB_CACHE"] = str(tmp_path / "hub")
     found = checks(well("doctor", "--json"))
-    assert found["cache-broken-1"]["fix"] == "llmtp rm --yes 'gemma-4 it-Q8_0.gguf'"
+    assert found["cache-broken"]["fix"] == f"llmtp rm --yes '{snapshot}/gemma-4 it-Q8_0.gguf'"
     assert found["cache-partial"]["fix"] == "llmtp rm --unused"
     path = f"{well.program.parent}:{well.env['PATH']}"
-    mended = typed(well, found["cache-broken-1"]["fix"], PATH=path)
-    assert "cache-broken-1" not in checks(mended)
+    mended = typed(well, found["cache-broken"]["fix"], PATH=path)
+    assert "cache-broken" not in checks(mended)
 
 
 def test_a_server_that_others_can_reach(well: Cli) -> None:
@@ -359,10 +360,86 @@ def test_an_engine_that_hangs_is_waited_for_and_named(well: Cli, tmp_path: Path)
     result = well("doctor")
     assert result.code == 0, result.stdout
     assert f"waiting for {slow} to answer" in result.stderr
-    assert f"{slow} (LLMTP_ENGINE) gave no answer to --help" in " ".join(result.stdout.split())
+    assert f"{slow} (LLMTP_ENGINE) does not come to an end with --help" in " ".join(
+        result.stdout.split()
+    )
 
 
-@pytest.mark.parametrize("columns", [30, 60, 100, 200])
+SECRET = "PW1SECRET"  # noqa: S105 - opens nothing
+ODD = {
+    "socks": {"ALL_PROXY": "socks5://127.0.0.1:9"},
+    "no-address": {"HF_ENDPOINT": "http://[::1"},
+    "long-address": {"HF_ENDPOINT": f"http://{'a' * 70_000}", "HF_HOME": "~nouser/x"},
+    "escapes": {"HF_ENDPOINT": "http://\x1b[31mred\n", "HF_TOKEN": "x\ny", "PATH": ""},
+    "bytes": {"HF_TOKEN": "hf_\udcff", "LANG": "C", "LC_ALL": "C"},
+    "password": {"HTTPS_PROXY": f"ht tp://bob:{SECRET}@@@:x", "HF_ENDPOINT": "https://h.example"},
+    "address-with-password": {"HF_ENDPOINT": f"http://bob:{SECRET}@127.0.0.1:9"},
+    "names": {"LLAMA_ARG_$(touch pwned)": "1", "LLAMA_ARG_A": "1", "CUDA_VISIBLE_DEVICES": "",
+              "GGML_VK_VISIBLE_DEVICES": "", "VK_DRIVER_FILES": "/x", "VK_ICD_FILENAMES": "/y",
+              "HF_HOME": f"/nowhere/{'a' * 300}/b/c", "XDG_STATE_HOME": "/etc/passwd"},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("odd", ODD)
+def test_an_odd_shell_breaks_nothing_and_no_fix_is_another_command(well: Cli, odd: str) -> None:
+    result = well("doctor", "--json", env=ODD[odd])
+    found = checks(result)
+    assert result.code == 0, result.stdout
+    assert SECRET not in result.stdout + result.stderr
+    for check in found.values():
+        assert check["summary"].isprintable()
+        if check["fix"]:
+            assert check["fix"].isprintable()
+            subprocess.run(["bash", "-n", "-c", check["fix"]], check=True)
+            assert "pwned" not in check["fix"]
+
+
+def test_a_home_that_is_a_file(well: Cli, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    found = checks(well("doctor", "--json", env={"HOME": str(tmp_path / "file")}))
+    assert found["folder"]["status"] == "fail"
+    assert found["folder"]["fix"].startswith("export XDG_")
+
+
+@pytest.mark.parametrize("answer", ["[" * 900_000, "null", "<html>"])
+def test_a_hub_that_answers_nonsense(well: Cli, hub: FakeHub, answer: str) -> None:
+    hub.listing = answer
+    found = checks(well("doctor", "--json"))
+    assert found["hub"]["status"] == ("pass" if answer == "null" else "fail")
+
+
+def test_a_silent_hub_is_not_waited_for(well: Cli) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        well.env["HF_ENDPOINT"] = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        found = checks(well("doctor", "--json"))
+    assert "nothing came from the Hub" in found["hub"]["summary"]
+
+
+def test_a_gated_model_is_not_the_next_step(well: Cli, hub: FakeHub) -> None:
+    for repo in hub.repos.values():
+        repo.access = "gated"
+    result = well("doctor", "--json")
+    found = checks(result)
+    assert found["gated"]["status"] == found["gated-2"]["status"] == "warn"
+    assert f"{hub.url}/" in found["gated"]["fix"]
+    assert result.json["data"]["best"] in ("demo", "crafted")
+    allowed = checks(well("doctor", "--json", env={"HF_TOKEN": TOKEN}))
+    assert "gated" not in allowed
+
+
+def test_the_variable_that_names_a_bad_engine_goes(well: Cli) -> None:
+    well.env["LLMTP_ENGINE"] = "/nowhere"
+    broken = checks(well("doctor", "--json"))["engine-1"]
+    assert (broken["status"], broken["fix"]) == ("warn", "unset LLMTP_ENGINE")
+    assert "engine-1" not in checks(typed(well, broken["fix"]))
+    well.env.pop("LLMTP_ENGINE")
+    well.profiles.with_name("config.yaml").write_text("engine: /nope\n", encoding="utf-8")
+    fix = checks(well("doctor", "--json"))["engine-1"]["fix"]
+    assert fix.startswith("${EDITOR:-vi} ")
+    assert fix.endswith("config.yaml")
+
+
+@pytest.mark.parametrize("columns", [30, 100])
 def test_it_reads_well_at_every_width(well: Cli, columns: int) -> None:
     """Checks are wrapped; commands never are, or they could not be copied."""
     well.env |= {"COLUMNS": str(columns), "LLAMA_ARG_CTX_SIZE": "1", "LLAMA_ARG_N_PREDICT": "2"}

@@ -15,6 +15,7 @@ from llmtp.units import GiB, format_bytes
 NEEDED = ("avx2", "fma", "f16c", "bmi2")
 _LITTLE_RAM = 2 * GiB
 _MUCH_SWAP = 0.25
+_LARGEST = "ps -A -o rss,pid,comm | sort -rn | head"
 _WSL_RAM = 12 * GiB
 _CPU = Path("/sys/devices/system/cpu")
 #: With these drivers `powersave` is as fast as it has to be.
@@ -64,9 +65,10 @@ def computer_checks(computer: Computer, system: System) -> Iterator[Check]:
     yield _cpu(computer, system)
     yield _ram(computer)
     used, total = computer.swap
-    if total and used > _MUCH_SWAP * computer.host.total_bytes:
+    if total and used > _MUCH_SWAP * computer.host.total_bytes and not computer.in_container:
         words = f"{format_bytes(used)} of memory are swapped out: what is needed again comes slowly"
-        fix = system.as_root("sh -c 'swapoff -a && swapon -a'")
+        has_room = computer.host.available_bytes > used + _LITTLE_RAM
+        fix = system.as_root("sh -c 'swapoff -a && swapon -a'") if has_room else _LARGEST
         yield Check("machine", "swap", "warn", words, fix)
     yield from _power(computer.power, system)
     if system.is_wsl and computer.host.total_bytes < _WSL_RAM:
@@ -98,8 +100,7 @@ def _ram(computer: Computer) -> Check:
     words += f" (a {host.source})" if limited else ""
     if host.available_bytes >= _LITTLE_RAM:
         return Check("machine", "ram", "pass", words)
-    fix = "ps -eo rss,pid,comm --sort=-rss | head"
-    return Check("machine", "ram", "warn", f"{words}: too little for most models", fix)
+    return Check("machine", "ram", "warn", f"{words}: too little for most models", _LARGEST)
 
 
 def _power(power: Power, system: System) -> Iterator[Check]:

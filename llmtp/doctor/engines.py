@@ -7,15 +7,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from llmtp.doctor.check import Check, Status
+from llmtp.doctor.check import Check
+from llmtp.engine import find
 from llmtp.engine.build import Build, Unusable
-from llmtp.engine.find import Candidate, Engine
-from llmtp.errors import Finding
+from llmtp.engine.command import quote
+from llmtp.engine.find import WHEEL, Candidate, Engine
 from llmtp.machine.devices import Device, parse_list_devices
 from llmtp.packages import System
+from llmtp.paths import config_dir
 from llmtp.text import clean
 
-_VARIABLE, _CONFIG = "LLMTP_ENGINE", "config.yaml"
 #: Kinds of back ends by what their libraries are called beside the program.
 _BACKENDS = {"vulkan": "Vulkan", "cuda": "CUDA", "hip": "ROCm", "metal": "Metal", "sycl": "SYCL",
              "opencl": "OpenCL", "rpc": "RPC", "cpu": "CPU"}  # fmt: skip
@@ -26,7 +27,8 @@ _OF_DEVICES = {"vulkan": "Vulkan", "cuda": "CUDA", "rocm": "ROCm", "metal": "Met
 
 @dataclass(frozen=True, slots=True)
 class Looked:
-    """One that was named. `build` is None where it cannot serve; then `reason` says why.
+    """One that was named. `build` is None where it cannot serve; then `reason` says why, and `mend`
+    is the command that brings what it misses, where that is known.
 
     `backends` are those whose libraries are beside it; none where it is all in one file. `listed`
     is what it printed of its devices.
@@ -34,10 +36,10 @@ class Looked:
 
     shown: str
     source: str
-    path: Path | None
+    path: Path
     build: Build | None
     reason: str | None
-    fix: str | None
+    mend: str | None
     backends: tuple[str, ...] = ()
     devices: tuple[Device, ...] = ()
     listed: str = ""
@@ -52,7 +54,7 @@ class Looked:
         """An entry of `data.engines`."""
         build = self.build
         return {
-            "path": None if self.path is None else str(self.path),
+            "path": str(self.path),
             "source": self.source,
             "mtp": build is not None,
             "reason": self.reason,
@@ -72,16 +74,14 @@ _ABILITIES = {
 }
 
 
-def look(named: Candidate | Finding, system: System) -> Looked:
+def look(named: Candidate, system: System) -> Looked:
     """Ask one anew, which takes some tenths of a second."""
-    if isinstance(named, Finding):
-        bad = f"unset {_VARIABLE}" if f"({_VARIABLE})" in named.message else named.fix
-        return Looked(named.message, "", None, None, named.message, bad)
     verdict = named.examine(anew=True)
     shown = f"{clean(str(named.path), 300)} ({named.source})"
     if isinstance(verdict, Unusable):
-        fix = _mend(named, verdict, system)
-        return Looked(shown, named.source, named.path, None, verdict.reason, fix)
+        library = verdict.missing_library
+        mend = system.install(library) if library else None
+        return Looked(shown, named.source, named.path, None, verdict.reason, mend)
     listed = verdict.list_devices()
     devices = tuple(parse_list_devices(listed))
     backends = backends_of(named.path, devices)
@@ -104,18 +104,18 @@ def backends_of(program: Path, devices: Sequence[Device]) -> tuple[str, ...]:
 
 def engine_checks(looked: Sequence[Looked], system: System) -> list[Check]:
     """One for the engine that `run` takes, and one for every other."""
-    usable = [one for one in looked if one.build is not None]
-    if not usable:
-        return [_none(looked, system), *(_other(n, one, used=None) for n, one in _numbered(looked))]
-    used = usable[0]
-    others = [_other(n, one, used=used) for n, one in _numbered(looked) if one is not used]
-    return [Check("engine", "engine", "pass", f"{_words(used)}; {used.shown}"), *others]
+    used = next((one for one in looked if one.build is not None), None)
+    first = (
+        _none(looked, system) if used is None else Check("engine", "engine", "pass", _good(used))
+    )
+    others = ((n, one) for n, one in enumerate(looked, 1) if one is not used)
+    return [first, *(_other(n, one, used, system) for n, one in others)]
 
 
-def _words(one: Looked) -> str:
+def _good(one: Looked) -> str:
     backends = f"{', '.join(one.backends)}; " if one.backends else ""
-    seen = ", ".join(f"{device.id}" for device in one.devices if device.id) or "no GPU"
-    return f"proved to run Gemma 4 with MTP; {backends}sees {seen}"
+    seen = ", ".join(device.id for device in one.devices if device.id) or "no GPU"
+    return f"proved to run Gemma 4 with MTP; {backends}sees {seen}; {one.shown}"
 
 
 def _none(looked: Sequence[Looked], system: System) -> Check:
@@ -125,29 +125,38 @@ def _none(looked: Sequence[Looked], system: System) -> Check:
         words = f"the only llama-server here {looked[0].reason}"
     else:
         words = f"none of {len(looked)} llama-servers here can run Gemma 4 with MTP"
-    fixes = [one.fix for one in looked if one.fix and one.path is not None]
-    return Check("engine", "engine", "fail", words, next(iter(fixes), system.install_engine()))
+    return Check("engine", "engine", "fail", words, _mend(looked, system))
 
 
-def _other(number: int, one: Looked, used: Looked | None) -> Check:
+def _mend(looked: Sequence[Looked], system: System) -> str:
+    """What makes one of them usable, or brings another one."""
+    known = next((one.mend for one in looked if one.mend), None)
+    if known is not None:
+        return known
+    has_wheel = any(one.source == WHEEL for one in looked)
+    return system.from_source() if has_wheel and system.takes_wheel else system.install_engine()
+
+
+def _other(number: int, one: Looked, used: Looked | None, system: System) -> Check:
     name = f"engine-{number}"
     if one.build is not None:
-        return Check("engine", name, "pass", f"{_words(one)}; not used, comes later: {one.shown}")
-    told = one.reason if one.path is None else f"{one.shown} {one.reason}"
-    status: Status = "warn" if used else "fail"
-    return Check("engine", name, status, f"{told}{'; not used' if used else ''}", one.fix)
+        return Check("engine", name, "pass", f"{_good(one)}: not used, comes later")
+    words = f"{one.shown} {one.reason}"
+    if used is None:
+        return Check("engine", name, "fail", words, one.mend or _mend([one], system))
+    return Check("engine", name, "warn", f"{words}; not used", _leave_out(one))
 
 
-def _numbered(looked: Sequence[Looked]) -> list[tuple[int, Looked]]:
-    return list(enumerate(looked, 1))
+def _leave_out(one: Looked) -> str | None:
+    """What makes an engine usable, or not tried any more, that is in the way of a good one."""
+    match one.source:
+        case find.VARIABLE:
+            return f"unset {find.VARIABLE}"
+        case find.CONFIG:
+            return edit_config()
+    return one.mend
 
 
-def _mend(named: Candidate, verdict: Unusable, system: System) -> str:
-    """What makes it usable, or brings another one."""
-    if verdict.missing_library is not None:
-        installed = system.install(verdict.missing_library)
-        if installed is not None:
-            return installed
-    if named.source.startswith("llmtp[") and verdict.missing_library is None:
-        return system.from_source()
-    return system.install_engine()
+def edit_config() -> str:
+    """The command that opens the user's config."""
+    return f"${{EDITOR:-vi}} {quote(str(config_dir() / find.CONFIG))}"

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future, wait
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from llmtp import signals
 from llmtp.aside import begin
+from llmtp.config import Config, load_config
 from llmtp.doctor.cards import Seen, Vulkan, card_checks, unused_cards
 from llmtp.doctor.check import Check, worst
 from llmtp.doctor.computer import Computer, computer_checks, read_power
-from llmtp.doctor.engines import Looked, engine_checks, look
+from llmtp.doctor.engines import Looked, edit_config, engine_checks, look
 from llmtp.doctor.exposure import Exposed, security_checks
 from llmtp.doctor.fitting import Fit, best, fit_all
 from llmtp.doctor.hub import hub_checks
@@ -24,39 +28,41 @@ from llmtp.engine.command import quote
 from llmtp.engine.find import Candidate, candidates, disturbing_variables
 from llmtp.errors import ExitCode, Finding, LlmtpError, UsageError
 from llmtp.fingerprint import fingerprint
+from llmtp.hub.answers import Reach
+from llmtp.hub.models import check_endpoint
 from llmtp.hubname import HubName
-from llmtp.machine.detect import detect, nvidia_driver
+from llmtp.machine.detect import detect, nvidia_cards, nvidia_driver
 from llmtp.machine.devices import Device, Machine
 from llmtp.machine.host import cpu_flags, in_container
-from llmtp.machine.pci import graphics_cards
+from llmtp.machine.pci import graphics_cards, may_render
 from llmtp.machine.tuned import now, recall
 from llmtp.machine.vulkan import is_registered, missing_libraries, registration_elsewhere
 from llmtp.packages import read_system
-from llmtp.paths import config_dir
 from llmtp.profiles import Profile, load_profile, profile_names
 from llmtp.server.standing import Known, Standing, survey
 from llmtp.text import clean
 
-if TYPE_CHECKING:
-    from llmtp.hub.reach import Reach
-
-_PATIENCE_S = 3.0
+_PATIENCE_S = 2.0
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """Everything that was looked at. Models of `room_bytes` may still be downloaded."""
+    """Everything that was looked at. Models of `room_bytes` may still be downloaded, but for those
+    of the profiles `closed`."""
 
     checks: tuple[Check, ...]
     machine: Machine
     engines: tuple[Looked, ...]
     profiles: tuple[Fit, ...]
     room_bytes: int
+    closed: frozenset[str]
 
     @property
     def best(self) -> Fit | None:
         """The profile to run first; None where none can."""
-        return best(self.profiles, self.room_bytes) if self.exit_code is ExitCode.OK else None
+        if self.exit_code is not ExitCode.OK:
+            return None
+        return best(self.profiles, self.room_bytes, self.closed)
 
     @property
     def exit_code(self) -> ExitCode:
@@ -95,8 +101,10 @@ def examine(environ: Mapping[str, str], say: Callable[[str], None]) -> Report:
     profiles, broken = _profiles()
     hub, storage = begin(partial(_reach, profiles)), begin(read_storage)
     named, broken_config = _named()
-    looking = [begin(partial(look, one, system)) for one in named]
+    looking: list[Future[Looked]] = []
     try:
+        with signals.hold():
+            looking += [begin(partial(look, one, system)) for one in named]
         servers = survey()[0]
         engines = tuple(
             _answer(future, one, say) for future, one in zip(looking, named, strict=True)
@@ -110,45 +118,57 @@ def examine(environ: Mapping[str, str], say: Callable[[str], None]) -> Report:
     driver, container = nvidia_driver(), in_container()
     seen = Seen(
         machine.devices, tuple(graphics_cards()), driver, used,
-        _vulkan(machine.devices, environ), environ, _pids(servers), container,
+        _vulkan(machine.devices, environ), environ, _pids(servers),
+        ours=_ours(machine.devices),
+        nvidia=tuple(card.name for card in nvidia_cards()),
+        renders=may_render(), in_container=container,
     )  # fmt: skip
     stored, reached = storage.result(), hub.result()
     wanted = [fit.download_bytes for fit in fits if fit.fits and not fit.on_disk]
     checks = [
-        *computer_checks(_computer(machine), system),
+        *computer_checks(_computer(machine, container), system),
         *card_checks(seen, system),
         *engine_checks(engines, system),
         *broken_config,
         *broken,
-        *storage_checks(stored, min(wanted, default=None)),
+        *storage_checks(stored, min(wanted, default=None), system),
         *hub_checks(reached, environ),
         *shell_checks(environ, disturbing_variables()),
         *security_checks([_exposed(one) for one in servers if _is_there(one)], used, system),
     ]
     room = stored.free_bytes if reached.is_there else 0
-    return Report(tuple(checks), machine, engines, tuple(fits), room)
+    closed = {
+        p.name for p in profiles if p.sources and p.sources[0].repository.repo_id in reached.gated
+    }
+    return Report(_unique(checks), machine, engines, tuple(fits), room, frozenset(closed))
 
 
-def _answer(
-    future: Future[Looked], named: Candidate | Finding, say: Callable[[str], None]
-) -> Looked:
+def _unique(checks: Iterable[Check]) -> tuple[Check, ...]:
+    """The second of an id gets a number."""
+    counts, found = Counter[str](), []
+    for check in checks:
+        counts[check.id] += 1
+        count = counts[check.id]
+        found.append(check if count == 1 else replace(check, id=f"{check.id}-{count}"))
+    return tuple(found)
+
+
+def _answer(future: Future[Looked], named: Candidate, say: Callable[[str], None]) -> Looked:
     try:
         return future.result(_PATIENCE_S)
     except TimeoutError:
-        if isinstance(named, Candidate):
-            say(f"waiting for {clean(str(named.path), 300)} to answer")
+        say(f"waiting for {clean(str(named.path), 300)} to answer")
         return future.result()
 
 
-def _named() -> tuple[list[Candidate | Finding], list[Check]]:
-    """Every llama-server that is named; a config that names none is a check of its own."""
-    found: list[Candidate | Finding] = []
+def _named() -> tuple[list[Candidate], list[Check]]:
+    """Every llama-server that is named; a config that is wrong is a check of its own."""
+    config, broken = Config(), []
     try:
-        found.extend(candidates(None))
+        config = load_config()
     except UsageError as error:
-        file = quote(str(config_dir() / "config.yaml"))
-        return found, [Check("engine", "config", "fail", str(error), f'"${{EDITOR:-vi}}" {file}')]
-    return found, []
+        broken.append(Check("engine", "config", "fail", str(error), edit_config()))
+    return list(candidates(None, config)), broken
 
 
 def _profiles() -> tuple[list[Profile], list[Check]]:
@@ -158,13 +178,18 @@ def _profiles() -> tuple[list[Profile], list[Check]]:
         try:
             found.append(load_profile(name))
         except LlmtpError as error:
-            fix = f"llmtp profiles validate {quote(name)}"
-            broken.append(Check("models", f"profile-{clean(name, 40)}", "warn", str(error), fix))
+            fix = f"llmtp profiles validate -- {quote(name)}"
+            words = f"the profile {clean(name, 40)}: {error}"
+            broken.append(Check("models", "profile", "warn", words, fix))
     return found, broken
 
 
 def _reach(profiles: list[Profile]) -> Reach:
     """The Hub, by the first repository of each."""
+    try:
+        check_endpoint()
+    except UsageError as error:
+        return Reach("HF_ENDPOINT", error=error)
     from llmtp.hub.reach import reach
 
     first = {one.sources[0].repository.repo_id: one.sources[0] for one in profiles if one.sources}
@@ -198,12 +223,31 @@ def _vulkan(devices: tuple[Device, ...], environ: Mapping[str, str]) -> Vulkan:
     return Vulkan(tuple(missing_libraries()), registered, str(elsewhere) if elsewhere else None)
 
 
-def _computer(machine: Machine) -> Computer:
+def _computer(machine: Machine, in_container: bool) -> Computer:
     import psutil
 
     swap = psutil.swap_memory()
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return Computer(machine.host, cores or 1, cpu_flags(), (swap.used, swap.total), read_power())
+    used = swap.used, swap.total
+    return Computer(machine.host, cores or 1, cpu_flags(), used, read_power(), in_container)
+
+
+def _ours(devices: Iterable[Device]) -> frozenset[int]:
+    """Of those that hold memory of a card, the programs that this user may end: the driver may
+    mean other processes by its numbers."""
+    import psutil
+
+    found = set()
+    users = [user for device in devices for user in device.users]
+    for user in users:
+        if user.pid is None or not psutil.pid_exists(user.pid):
+            continue
+        with contextlib.suppress(psutil.Error):
+            process = psutil.Process(user.pid)
+            is_same = user.name in (process.name(), Path(process.exe()).name)
+            if is_same and process.uids().effective == os.geteuid():
+                found.add(process.pid)
+    return frozenset(found)
 
 
 def _is_there(known: Known) -> bool:

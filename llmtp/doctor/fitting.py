@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Set
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -41,11 +41,16 @@ def fit_all(names: Iterable[str], machine: Machine) -> list[Fit]:
     return [_fit(name, machine) for name in names]
 
 
-def best(fits: Iterable[Fit], room_bytes: int) -> Fit | None:
+def best(fits: Iterable[Fit], room_bytes: int, closed: Set[str] = frozenset()) -> Fit | None:
     """What a newcomer should run: never the demo where there is something better, what is here
-    before what has to come (at most `room_bytes`), of that the largest that a GPU holds, or the
-    smallest for a CPU."""
-    found = [fit for fit in fits if fit.fits and fit.download_bytes <= room_bytes]
+    before what has to come (at most `room_bytes`, and none of the `closed` names), of that the
+    largest that a GPU holds, or the smallest for a CPU."""
+    found = [
+        fit
+        for fit in fits
+        if fit.fits
+        and (fit.on_disk or (fit.download_bytes <= room_bytes and fit.name not in closed))
+    ]
     return max(found, key=_merit, default=None)
 
 

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING
 
 from llmtp.doctor.check import Check
-
-if TYPE_CHECKING:
-    from llmtp.hub.reach import Reach
+from llmtp.hub.answers import Reach
 
 _PROXIES = ("HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy")
 _TOKENS = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
@@ -18,22 +15,24 @@ _LOG_IN = "hf auth login"
 
 def hub_checks(reach: Reach, environ: Mapping[str, str]) -> Iterator[Check]:
     """What the Hub answered, and what to do where it did not."""
-    if reach.host is None:
+    if reach.endpoint is None and environ.get(_OFFLINE):
         words = f"not asked, for {_OFFLINE} is set: only what is on this disk can run"
         yield Check("models", "hub", "warn", words, f"unset {_OFFLINE}")
         return
+    if reach.endpoint is None:
+        yield Check("models", "hub", "pass", "not asked: no profile has a model there")
+        return
     if reach.error is not None:
         words = f"{reach.error}, within {reach.answered_s:.1f} s"
-        yield Check("models", "hub", "fail", f"{reach.host}: {words}", _way_there(environ))
+        yield Check("models", "hub", "fail", f"{reach.endpoint}: {words}", _way_there(environ))
         return
-    words = f"{reach.host} answers within {reach.answered_s:.1f} s"
+    words = f"{reach.endpoint} answers within {reach.answered_s:.1f} s"
     yield Check("models", "hub", "pass", words)
     yield _token(reach, environ)
-    for number, (repo_id, error) in enumerate(sorted(reach.gated.items()), 1):
+    for repo_id, error in sorted(reach.gated.items()):
         words = str(error) if error else f"{repo_id} wants its licence accepted, and a token"
-        page = f"https://{reach.host}/{repo_id}"
-        fix = f"{_LOG_IN}  # once its licence is accepted on {page}"
-        yield Check("models", f"gated-{number}", "warn", words, fix)
+        fix = f"{_LOG_IN}  # once its licence is accepted on {reach.endpoint}/{repo_id}"
+        yield Check("models", "gated", "warn", words, fix)
 
 
 def _way_there(environ: Mapping[str, str]) -> str:
@@ -49,6 +48,8 @@ def _token(reach: Reach, environ: Mapping[str, str]) -> Check:
         return Check("models", "token", "pass", "none; open models need none")
     if reach.token_error is None:
         return Check("models", "token", "pass", f"accepted, of {reach.user or 'an account'}")
+    if reach.token_error.findings[0].rule != "token":
+        return Check("models", "token", "warn", f"not asked of: {reach.token_error}")
     set_ones = [name for name in _TOKENS if environ.get(name)]
     fix = f"unset {' '.join(set_ones)}" if set_ones else "hf auth logout"
     return Check("models", "token", "fail", "the Hub does not accept the token", fix)

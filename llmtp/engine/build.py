@@ -22,7 +22,7 @@ from llmtp.text import clean
 _HELP_TIMEOUT_S = 20.0
 _LOAD_TIMEOUT_S = 60.0
 #: Somebody sits before the screen and waits.
-_ANEW_TIMEOUT_S = 6.0
+_ANEW_HELP_S, _ANEW_LOAD_S = 2.5, 6.0
 #: All builds say so when they serve, and only the process that bound the port does.
 LISTENING = "listening on http"
 #: In b11434, which mixes; b10434, which does not, has no such flag.
@@ -30,7 +30,7 @@ _SINCE_MIXED_BATCHES = "--spec-synth-rates"
 _DRAFT_ON_CPU = {"--spec-draft-device": "none", "--spec-draft-ngl": "0"}
 _ENTRY = re.compile(r"--?[A-Za-z][\w-]*(?:,\s+--?[A-Za-z][\w-]*)*")
 _LLAMA_SERVER_FLAGS = ("--model", "--gpu-layers", "--port")
-_MISSING_LIBRARY = re.compile(r"error while loading shared libraries: ([^:\s]+)")
+_MISSING_LIBRARY = re.compile(r"error while loading shared libraries: ([\w.+-]+)", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,13 +90,13 @@ def examine(path: Path, env: Mapping[str, str], *, anew: bool = False) -> Build 
     known = None if anew else _known(key, stamp)
     if known is not None:
         return known
-    help_s = _ANEW_TIMEOUT_S if anew else _HELP_TIMEOUT_S
+    help_s = _ANEW_HELP_S if anew else _HELP_TIMEOUT_S
     try:
         answer = ask([str(path), "--help"], env, help_s)
     except OSError as error:
         return Unusable(f"cannot be started: {error.strerror}")
     if answer.returncode is None:
-        return Unusable(f"gave no answer to --help within {help_s:.0f} s")
+        return Unusable("does not come to an end with --help")
     build = parse_help(answer.output)
     if not all(build.has(flag) for flag in _LLAMA_SERVER_FLAGS):
         return _explain(answer) or Unusable(
@@ -104,7 +104,7 @@ def examine(path: Path, env: Mapping[str, str], *, anew: bool = False) -> Build 
         )
     if "draft-mtp" not in build.spec_types:
         return Unusable("is too old for MTP: its --spec-type has no draft-mtp")
-    load_s = _ANEW_TIMEOUT_S if anew else _LOAD_TIMEOUT_S
+    load_s = _ANEW_LOAD_S if anew else _LOAD_TIMEOUT_S
     unusable = _load_demo_pair(path, env, build, load_s)
     if unusable is None:
         _remember(key, {"stamp": stamp, "entries": build.entries, "spec_types": build.spec_types})

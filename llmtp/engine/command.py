@@ -149,8 +149,22 @@ def quote(word: str) -> str:
     """For a shell; control characters are escaped, so that a terminal may show the line too."""
     if word.isprintable():
         return shlex.quote(word)
-    escaped = word.encode("unicode_escape").decode("ascii").replace("'", "\\'")
-    return f"$'{escaped}'"
+    return f"$'{''.join(map(_escaped, _bytes(word)))}'"
+
+
+def _bytes(word: str) -> bytes:
+    """Those of a file's name where it can be one."""
+    try:
+        return word.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        return word.encode("utf-8", "replace")
+
+
+def _escaped(byte: int) -> str:
+    character = chr(byte)
+    if 0x20 <= byte < 0x7F:
+        return f"\\{character}" if character in "\\'" else character
+    return {"\n": "\\n", "\t": "\\t", "\r": "\\r"}.get(character, f"\\x{byte:02x}")
 
 
 def build_command(plan: Plan, engine: Engine, serving: Serving, extra: Sequence[str]) -> Command:

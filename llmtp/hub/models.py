@@ -16,7 +16,7 @@ from llmtp.hub.files import Repository
 from llmtp.hub.known import recall, remember
 from llmtp.hub.local import load_facts
 from llmtp.hubname import HubName
-from llmtp.text import clean
+from llmtp.text import clean, without_passwords
 
 if TYPE_CHECKING:
     from llmtp.gguf.reader import Header
@@ -118,7 +118,7 @@ def check_endpoint() -> None:
         usable = False
     if not usable:
         raise UsageError(
-            f"HF_ENDPOINT is {clean(endpoint, 80)!r}",
+            f"HF_ENDPOINT is {clean(without_passwords(endpoint), 80)!r}",
             rule="hub-endpoint",
             expected="an address such as https://huggingface.co",
             fix="unset HF_ENDPOINT",

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -15,47 +14,31 @@ from huggingface_hub.utils._auth import get_token
 
 from llmtp.aside import begin
 from llmtp.errors import LlmtpError
+from llmtp.hub.answers import Reach
 from llmtp.hub.wire import quiet, raise_for_status, request_headers, translated
 from llmtp.hubname import HubName
-from llmtp.text import clean
+from llmtp.text import clean, without_passwords
 
 _TIMEOUT_S = 1.5
-_ALL_S = 2.3
+_ALL_S = 1.8
 _MOST_BYTES = 1 << 20
 #: These say something of one repository or of the token; others of the Hub as a whole.
 _PARTICULAR = {"gated", "forbidden", "repository-not-found", "token"}
 _STALLED = httpx.ReadTimeout("no answer")
 
 
-@dataclass(frozen=True, slots=True)
-class Reach:
-    """`host` is None where nobody was asked, because HF_HUB_OFFLINE is set.
-
-    `error` is why there was no answer at all. `user` is whom the token belongs to. `gated` are the
-    repositories that want something first, and what they said, None where they only say that.
-    """
-
-    host: str | None
-    answered_s: float = 0.0
-    error: LlmtpError | None = None
-    has_token: bool = False
-    user: str | None = None
-    token_error: LlmtpError | None = None
-    gated: Mapping[str, LlmtpError | None] = field(default_factory=dict)
-
-    @property
-    def is_there(self) -> bool:
-        """May something be downloaded?"""
-        return self.host is not None and self.error is None
-
-
 def reach(names: Sequence[HubName]) -> Reach:
     """Ask for the owner of the token and for these repositories, all at once."""
     quiet()
-    if constants.HF_HUB_OFFLINE:
+    if constants.HF_HUB_OFFLINE or not names:
         return Reach(None)
-    has_token, began = get_token() is not None, time.monotonic()
-    host = clean(httpx.URL(constants.ENDPOINT).host, 80)
+    endpoint = clean(without_passwords(constants.ENDPOINT), 120)
+    began = time.monotonic()
+    try:
+        with translated(names[0]):
+            has_token = get_token() is not None
+    except LlmtpError as error:
+        return Reach(endpoint, 0.0, error)
     owner = begin(partial(_owner, names[0])) if has_token else None
     asked = {name.repo_id: begin(partial(_gate, name, has_token)) for name in names}
 
@@ -75,7 +58,7 @@ def reach(names: Sequence[HubName]) -> Reach:
     errors = [one for one in answers.values() if isinstance(one, LlmtpError)]
     general = [one for one in errors if one.findings[0].rule not in _PARTICULAR]
     if general and len(errors) == len(answers):
-        return Reach(host, took, general[0], has_token)
+        return Reach(endpoint, took, general[0], has_token)
     told = isinstance(user, LlmtpError)
     gated = {
         repo_id: answer if isinstance(answer, LlmtpError) else None
@@ -83,7 +66,9 @@ def reach(names: Sequence[HubName]) -> Reach:
         if answer is True
         or (answer in errors and answer.findings[0].rule in ("gated", "forbidden"))
     }
-    return Reach(host, took, None, has_token, None if told else user, user if told else None, gated)
+    return Reach(
+        endpoint, took, None, has_token, None if told else user, user if told else None, gated
+    )
 
 
 def _owner(name: HubName) -> str | None:

@@ -25,12 +25,12 @@ from llmtp.errors import DownloadError, LlmtpError, NotFoundError
 from llmtp.hub.files import Repository
 from llmtp.hubname import HubName
 from llmtp.profiles import known_repositories
-from llmtp.text import clean, near_names
+from llmtp.text import clean, near_names, without_passwords
 
 TIMEOUT_S = 20.0
 _MOST_ERROR_BYTES = 1 << 16
-_NONSENSE = (ValueError, KeyError, TypeError, AttributeError, httpx.HTTPError, httpx.InvalidURL,
-             httpx.StreamError)  # fmt: skip
+_NONSENSE = (ValueError, RecursionError, KeyError, TypeError, AttributeError, httpx.HTTPError,
+             httpx.InvalidURL, httpx.StreamError)  # fmt: skip
 _LOG_IN = "hf auth login"
 _TELLING = ("x-", "retry-after", "ratelimit")
 _TOKEN_VARIABLE = "HF_TOKEN"  # noqa: S105 - its name
@@ -83,7 +83,9 @@ def translated(name: HubName, file: str | None = None) -> Iterator[None]:
         yield
     except LlmtpError:
         raise
-    except (hub_errors.HfHubHTTPError, httpx.TransportError, OSError, *_NONSENSE) as error:
+    except (
+        hub_errors.HfHubHTTPError, httpx.TransportError, OSError, ImportError, *_NONSENSE
+    ) as error:  # fmt: skip
         raise translate(error, name, file) from (
             None if isinstance(error, httpx.LocalProtocolError) else error
         )
@@ -124,15 +126,22 @@ def translate(error: Exception, name: HubName, file: str | None = None) -> Llmtp
             )
         case hub_errors.HfHubHTTPError():
             return _of_status(error, repo, page, file)
-        case httpx.LocalProtocolError():
+        case httpx.LocalProtocolError() | UnicodeEncodeError():
             return DownloadError(
                 "the token has characters that no request can carry",
                 rule="token",
                 fix=f"look at HF_TOKEN, or type: {_LOG_IN}",
             )
+        case ImportError():
+            return DownloadError(
+                "the proxy speaks SOCKS, for which a package is missing",
+                rule="proxy",
+                observed=_proxy_variables(),
+                fix=f"pip install 'httpx[socks]'; or {_MEND_PROXY}",
+            )
         case httpx.ProxyError():
             return DownloadError(
-                f"the proxy does not let us through: {clean(str(error), 120)}",
+                f"the proxy does not let us through: {_said(error)}",
                 rule="proxy",
                 observed=_proxy_variables(),
                 fix=_MEND_PROXY,
@@ -145,7 +154,7 @@ def translate(error: Exception, name: HubName, file: str | None = None) -> Llmtp
             )
         case httpx.TransportError() | OSError():
             return DownloadError(
-                f"the Hub cannot be reached: {clean(str(error), 120) or type(error).__name__}",
+                f"the Hub cannot be reached: {_said(error) or type(error).__name__}",
                 rule="hub-unreachable",
                 expected=_host(error),
                 observed=_proxy_variables(),
@@ -153,10 +162,14 @@ def translate(error: Exception, name: HubName, file: str | None = None) -> Llmtp
                 "--offline",
             )
     return DownloadError(
-        f"the Hub's answer for {repo} makes no sense: {clean(str(error), 120)}",
+        f"the Hub's answer for {repo} makes no sense: {_said(error)}",
         rule="hub-answer",
         fix="look at HF_ENDPOINT; else try again later",
     )
+
+
+def _said(error: Exception) -> str:
+    return clean(without_passwords(str(error)), 120)
 
 
 def _gone(repo: str, page: str, file: str | None) -> NotFoundError:

@@ -17,7 +17,7 @@ def detect(list_devices_output: str) -> Machine:
 
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     listed = parse_list_devices(list_devices_output)
-    devices = merge_devices(listed, _nvidia_devices(), visible)
+    devices = merge_devices(listed, nvidia_cards(), visible)
     return Machine(read_host(), tuple(_with_learned(device) for device in devices))
 
 
@@ -35,7 +35,8 @@ def has_nvidia_driver() -> bool:
     return True
 
 
-def _nvidia_devices() -> list[Device]:
+def nvidia_cards() -> list[Device]:
+    """Those that NVIDIA's driver knows."""
     if not has_nvidia_driver():
         return []
     from llmtp.machine.nvml import nvidia_devices

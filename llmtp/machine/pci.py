@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
 _DEVICES = Path("/sys/bus/pci/devices")
+_RENDER = Path("/dev/dri")
 _DISPLAY = "0x03"
 _MAKERS = {"0x10de": "NVIDIA", "0x1002": "AMD", "0x8086": "Intel"}
 
@@ -30,6 +32,12 @@ def graphics_cards(devices: Path = _DEVICES) -> list[PciCard]:
                 PciCard(place.name, maker, driver.resolve().name if driver.exists() else None)
             )
     return found
+
+
+def may_render(devices: Path = _RENDER) -> bool | None:
+    """May this user open the device files through which Mesa draws? None where there is none."""
+    files = sorted(devices.glob("renderD*"))
+    return any(os.access(file, os.R_OK | os.W_OK) for file in files) if files else None
 
 
 def _line(path: Path) -> str:

@@ -10,6 +10,8 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
+from llmtp import paths
+
 #: The driver is linked with these, or opens them.
 LIBRARIES = ("libX11.so.6", "libXext.so.6", "libxcb.so.1", "libGLdispatch.so.0", "libGLX.so.0",
              "libGL.so.1", "libEGL.so.1", "libvulkan.so.1")  # fmt: skip
@@ -32,8 +34,8 @@ def is_registered(environ: Mapping[str, str]) -> bool:
     """Does the loader find NVIDIA's driver?"""
     named = [file for name in VARIABLES for file in environ.get(name, "").split(os.pathsep) if file]
     if named:
-        return any(Path(file).is_file() for file in named)
-    return any(True for folder in _FOLDERS for _ in Path(folder).expanduser().glob(_NAME))
+        return any(map(os.path.isfile, named))
+    return any(True for folder in _FOLDERS for _ in paths.typed(folder).glob(_NAME))
 
 
 def registration_elsewhere() -> Path | None:

@@ -7,9 +7,10 @@ import signal
 from collections.abc import Iterator, Mapping
 from itertools import islice
 
+from llmtp.config import load_config
 from llmtp.engine.ask import ask
 from llmtp.engine.find import candidates, disturbing_variables
-from llmtp.errors import Finding, LlmtpError
+from llmtp.errors import LlmtpError
 
 _TIMEOUT_S = 3.0
 _MOST_LINES = 40
@@ -38,13 +39,13 @@ def candidate_lines() -> Iterator[str]:
     """Where no server tells which build: every llama-server that llmtp would try here."""
     found = 0
     try:
-        for candidate in islice(candidates(None), _MOST_CANDIDATES):
+        for candidate in islice(candidates(None, load_config()), _MOST_CANDIDATES):
             found += 1
-            if isinstance(candidate, Finding):
-                yield f"[{candidate.message}]"
-            else:
-                yield f"{candidate.source}:"
-                yield from version_lines(str(candidate.path), candidate.env)
+            if not candidate.is_program:
+                yield f"[{candidate.path} ({candidate.source}) is not an executable program]"
+                continue
+            yield f"{candidate.source}:"
+            yield from version_lines(str(candidate.path), candidate.env)
     except LlmtpError as error:
         yield f"[{error}]"
     if not found:

@@ -50,7 +50,9 @@ def _line(console: Console, check: Check, width: int) -> None:
     if check.fix:
         arrow = "→" if (console.encoding or "").lower().startswith("utf") else "->"
         text = Text(f"        {arrow} ", style="dim")
-        console.print(text + Text(clean(check.fix, _LONGEST), style="cyan"), soft_wrap=True)
+        # It is to be copied, so it is never cut.
+        fix = clean(check.fix, len(check.fix))
+        console.print(text + Text(fix, style="cyan"), soft_wrap=True)
 
 
 def _profiles(console: Console, fits: Sequence[Fit]) -> None:
