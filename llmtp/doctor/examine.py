@@ -198,9 +198,9 @@ def _reach(profiles: list[Profile]) -> Reach:
 
 
 def _machine(used: Looked | None) -> Machine:
-    if used is None or used.engine is None or used.path is None:
+    if used is None or used.engine is None:
         return detect("")
-    path: Path = used.path
+    path = used.path
     tuned = now(recall(), lambda: fingerprint(path), nvidia_driver)
     mixes = used.engine.build.mixes_batches
     return replace(detect(used.listed), mixed_batches=mixes, tuned=tuned)
