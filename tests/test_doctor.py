@@ -339,6 +339,7 @@ def test_a_server_that_others_can_reach(well: Cli) -> None:
     assert checks(mended)["listening"]["status"] == "pass"
 
 
+@pytest.mark.soak
 def test_an_interruption_leaves_nothing(well: Cli, dice: random.Random, soak: bool) -> None:
     """The fixture looks for what is left."""
     for _ in range(60 if soak else 6):
