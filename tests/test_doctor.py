@@ -76,9 +76,16 @@ def test_on_a_good_machine_nothing_fails_and_the_next_step_is_named(well: Cli) -
     data = result.json["data"]
     names = {fit["name"] for fit in data["profiles"]}
     assert names == {*profile_names(), "crafted"}
+    assert set(data) == {
+        "status", "checks", "devices", "host", "engines", "profiles", "best",
+    }  # fmt: skip
     for fit in data["profiles"]:
+        assert {"name", "fits", "quant", "ctx_size", "n_max"} <= set(fit)
         assert fit["fits"] is (fit["ctx_size"] is not None)
     engine = data["engines"][0]
+    assert set(engine) == {
+        "path", "source", "mtp", "reason", "spec_types", "can", "backends", "devices",
+    }  # fmt: skip
     assert engine["mtp"]
     assert "draft-mtp" in engine["spec_types"]
     assert "Vulkan" in engine["backends"]

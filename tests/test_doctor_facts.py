@@ -459,6 +459,12 @@ def test_a_gated_model_says_where_its_licence_is() -> None:
     assert "http://hub.example:8/a/b" in (found["gated"].fix or "")
 
 
+@pytest.mark.parametrize("name", ["HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"])
+def test_what_keeps_the_hub_from_being_asked_is_named(name: str) -> None:
+    check = only(list(hub_checks(Reach(None), {name: "1"})))
+    assert (check.status, check.fix) == ("warn", f"unset {name}")
+
+
 def test_a_token_is_blamed_only_where_the_hub_refuses_it() -> None:
     def status(rule: str) -> str:
         error = DownloadError("no", rule=rule)

@@ -135,8 +135,7 @@ def _why_unseen(seen: Seen, system: System) -> tuple[str, str | None]:
         if seen.in_container:
             return "the container has no Vulkan driver", _GIVE_TO_CONTAINER
         return "the driver came without Vulkan", system.install_nvidia_driver()
-    path = used.path if used is not None else None
-    return "it does not say why", f"{quote(str(path))} --list-devices" if path else None
+    return "it does not say why", f"{quote(str(used.path))} --list-devices" if used else None
 
 
 def _left_out(seen: Seen) -> list[Check]:

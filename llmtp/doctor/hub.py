@@ -10,14 +10,17 @@ from llmtp.hub.answers import Reach
 _PROXIES = ("HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy")
 _TOKENS = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
 _OFFLINE, _ENDPOINT = "HF_HUB_OFFLINE", "HF_ENDPOINT"
+#: The library of the Hub obeys both.
+_OFFLINES = (_OFFLINE, "TRANSFORMERS_OFFLINE")
 _LOG_IN = "hf auth login"
 
 
 def hub_checks(reach: Reach, environ: Mapping[str, str]) -> Iterator[Check]:
     """What the Hub answered, and what to do where it did not."""
-    if reach.endpoint is None and environ.get(_OFFLINE):
-        words = f"not asked, for {_OFFLINE} is set: only what is on this disk can run"
-        yield Check("models", "hub", "warn", words, f"unset {_OFFLINE}")
+    offline = [name for name in _OFFLINES if environ.get(name)]
+    if reach.endpoint is None and offline:
+        words = f"not asked, for {offline[0]} is set: only what is on this disk can run"
+        yield Check("models", "hub", "warn", words, f"unset {' '.join(offline)}")
         return
     if reach.endpoint is None:
         yield Check("models", "hub", "pass", "not asked: no profile has a model there")
