@@ -162,7 +162,7 @@ def prepare(
     if watch.progress is not None:
         uses.record(asked.model, reference.models)
     findings = (
-        *checked.findings, *found.skipped, *plan.findings, *command.findings,
+        *checked.findings, *chosen.findings, *found.skipped, *plan.findings, *command.findings,
         *_of_tuning(asked, wishes, reference, plan, look, imagined=cards is not None),
     )  # fmt: skip
     request = _Request(wishes, serving, extra, look)
@@ -292,6 +292,7 @@ class Pulled:
     files: tuple[tuple[Repository, HubFile], ...]
     fetched_bytes: int
     why: str | None
+    findings: tuple[Finding, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """The `data` of `pull --json`."""
@@ -331,7 +332,8 @@ def pull(asked: Asked, engine: str | None, watch: Watch) -> Pulled:
     checked = _judged(chosen.catalogue.on_disk(chosen.reference))
     uses.record(asked.model, checked.reference.models)
     files = tuple(chosen.catalogue.files(chosen.reference))
-    return Pulled(checked, files, fetched, chosen.why)
+    findings = (*checked.findings, *chosen.findings)
+    return Pulled(checked, files, fetched, chosen.why, findings)
 
 
 def _fetch(model: str, chosen: Selection, watch: Watch, *, all_files: bool = False) -> int:

@@ -28,18 +28,6 @@ def state_dir() -> Path:
     return Path(platformdirs.user_state_dir("llmtp", appauthor=False))
 
 
-def hub_cache() -> Path:
-    """Where huggingface_hub, `hf` and llama.cpp keep what they download.
-
-    By the variables of huggingface_hub, whose import would cost 100 ms. llama.cpp reads the same
-    ones, after its own LLAMA_CACHE.
-    """
-    env = os.environ
-    home = env.get("HF_HOME") or f"{env.get('XDG_CACHE_HOME') or '~/.cache'}/huggingface"
-    folder = env.get("HF_HUB_CACHE") or env.get("HUGGINGFACE_HUB_CACHE") or f"{home}/hub"
-    return Path(os.path.expandvars(os.path.expanduser(folder))).absolute()  # noqa: PTH111 - Path's raises
-
-
 def log_dir() -> Path:
     """Output of the engines, a file a run."""
     return state_dir() / "logs"

@@ -1,7 +1,8 @@
-"""Ports: is one free, and which one is."""
+"""Addresses and ports: what can be one, is one free, and which one is."""
 
 from __future__ import annotations
 
+import ipaddress
 import random
 import socket
 
@@ -9,6 +10,15 @@ import socket
 #: a server restarts, a client that tries again would get its port, and even connect to itself.
 _FIRST, _LAST = 10240, 32767
 _TRIES = 100
+
+
+def is_address(host: str) -> bool:
+    """An IP address, or localhost: no other name, which may be another machine's tomorrow."""
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return host == "localhost"
+    return True
 
 
 def free_port(host: str = "127.0.0.1") -> int:

@@ -9,6 +9,8 @@ from typing import Protocol
 from llmtp.errors import (
     BadFileError,
     DoesNotFitError,
+    DownloadError,
+    Finding,
     LlmtpError,
     NotFoundError,
     PairRejectedError,
@@ -18,12 +20,15 @@ from llmtp.hub.published import published_catalogue
 from llmtp.hub.reference import Asked, Catalogue, Reference
 from llmtp.machine.devices import Machine
 from llmtp.plan.choose import make_plan
+from llmtp.plan.grade import grade
 from llmtp.plan.ladder import GivenUp, Step
 from llmtp.plan.wishes import Wishes
 from llmtp.text import clean
 from llmtp.tried import Alternative, Tried, alternatives, offer_key
 from llmtp.units import format_bytes
 from llmtp.verdict import judge
+
+_UNPREFERRED = "see who prefers it: llmtp config show"
 
 
 class Pairs(Protocol):
@@ -47,6 +52,7 @@ class Selection:
     why: str | None = None
     given_up: tuple[GivenUp, ...] = ()
     alternatives: tuple[Alternative, ...] = ()
+    findings: tuple[Finding, ...] = ()
 
 
 def select(
@@ -65,6 +71,44 @@ def select(
     an `imagined` machine it counts for nothing what this one has. Raises what the catalogue
     raises, and DoesNotFitError of the smallest offer where none fits.
     """
+
+    def choose(one: Asked) -> Selection:
+        return _select(one, wishes, look, fresh=fresh, imagined=imagined, survey=survey)
+
+    return _preferring(asked, choose, wishes, look)
+
+
+def _preferring(
+    asked: Asked, choose: Callable[[Asked], Selection], wishes: Wishes, look: Callable[[], Machine]
+) -> Selection:
+    """The quant that is preferred; where that cannot be, any, and why."""
+    quant = asked.preferred
+    anyhow = replace(asked, preferred=None)
+    is_open = asked.quant is None and Catalogue(anyhow, offline=True).leaves_quant
+    if quant is None or not is_open:
+        return choose(anyhow)
+    try:
+        found = choose(replace(anyhow, quant=quant))
+        plan = make_plan(found.reference, look(), wishes)
+        if grade(plan, smaller_drafter=False).is_usable:
+            return found
+        why = ", ".join(f"{one.wanted} would become {one.got}" for one in plan.given_up)
+    except (BadFileError, DoesNotFitError, DownloadError, NotFoundError) as error:
+        why = str(error)
+    text = f"the preferred quant {clean(quant, 40)} is not used: {why}"
+    finding = Finding("quant-passed-over", "info", text, fix=_UNPREFERRED)
+    return replace(choose(anyhow), findings=(finding,))
+
+
+def _select(
+    asked: Asked,
+    wishes: Wishes,
+    look: Callable[[], Machine],
+    *,
+    fresh: bool,
+    imagined: bool,
+    survey: bool,
+) -> Selection:
     here = Catalogue(asked, offline=True)
     found = None
     if asked.offline or not (fresh or (imagined and here.leaves_quant)):
@@ -102,6 +146,21 @@ def select_published(
 
     `error` is why no header can be read; it is raised where nothing is published either.
     """
+
+    def choose(one: Asked) -> Selection:
+        return _select_published(one, wishes, look, error, survey=survey)
+
+    return _preferring(asked, choose, wishes, look)
+
+
+def _select_published(
+    asked: Asked,
+    wishes: Wishes,
+    look: Callable[[], Machine],
+    error: LlmtpError,
+    *,
+    survey: bool,
+) -> Selection:
     published = published_catalogue(asked, error)
     if published is None:
         raise error

@@ -381,8 +381,8 @@ def test_every_claim_of_a_profile_can_be_checked_at_the_hub(alone: Cli, hub: Fak
 )
 def test_the_cache_is_where_huggingface_hub_has_it(env: dict[str, str]) -> None:
     code = (
-        "from huggingface_hub import constants; from llmtp import paths; "
-        "print(paths.hub_cache()); print(constants.HF_HUB_CACHE)"
+        "from huggingface_hub import constants; from llmtp import config; "
+        "print(config.hub_cache()); print(constants.HF_HUB_CACHE)"
     )
     done = subprocess.run(
         [sys.executable, "-c", code], env={"HOME": "/home/somebody"} | env,

@@ -309,6 +309,6 @@ def test_a_disk_that_fills(there: Downloads) -> None:
 def test_a_cache_that_cannot_be_written(there: Downloads, tmp_path: Path, place: str) -> None:
     (tmp_path / "file").write_text("no folder")
     result = there.pull(HF_HUB_CACHE=str(tmp_path / place))
-    assert_one_clear_line(result, 5, "cannot be written", "set HF_HUB_CACHE")
+    assert_one_clear_line(result, 5, "cannot be written", "set LLMTP_CACHE")
     assert "make room" not in result.stderr
     assert there.asked() == there.asked(DRAFT) == []

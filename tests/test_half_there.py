@@ -209,7 +209,7 @@ def test_a_cache_that_is_none(there: Downloads, tmp_path: Path, form: str) -> No
         if form == "long" and args[0] != "pull":
             assert result.code in (0, 8)  # nothing is there
         else:
-            assert_one_clear_line(result, 5, "HF_HUB_CACHE")
+            assert_one_clear_line(result, 5, "LLMTP_CACHE")
 
 
 def test_names_that_no_file_system_takes_are_not_looked_at(there: Downloads) -> None:

@@ -15,6 +15,7 @@ from llmtp.cli import (
     bench,
     bug_report,
     check,
+    config,
     doctor,
     plan,
     profiles,
@@ -36,7 +37,7 @@ _KEPT_LOG = 1 << 16
 #: With these `run` prints one envelope.
 _ONCE = {"--ask", "--dry-run", "--detach", "-d"}
 _FOLLOW = {"--follow", "-f"}
-_VERBOSE = {"--verbose", "-v"}
+_VERBOSE, _QUIET = {"--verbose", "-v"}, {"--quiet", "-q"}
 
 app = typer.Typer(
     name="llmtp",
@@ -62,6 +63,7 @@ app.command("tune")(tune.command)
 app.command("doctor")(doctor.command)
 app.command("bug-report")(bug_report.command)
 app.add_typer(profiles.app, name="profiles")
+app.add_typer(config.app, name="config")
 
 
 @app.callback(invoke_without_command=True)
@@ -160,6 +162,7 @@ def _env_for(argv: Sequence[str]) -> Env:
         as_json="--json" in names or keeps,
         lines=keeps or _prints_lines(command, names),
         verbose=bool(names & _VERBOSE),
+        quiet=bool(names & _QUIET),
     )
     return Env(out, behind_dashes=tuple(argv[end + 1 :]), argv=tuple(argv))
 

@@ -6,6 +6,7 @@ from collections.abc import Collection
 
 import typer
 
+from llmtp import config
 from llmtp.cli.env import Env
 from llmtp.errors import UsageError
 from llmtp.hub.models import is_offline
@@ -13,19 +14,20 @@ from llmtp.hub.reference import Asked
 from llmtp.text import clean
 
 
-def files_asked(model: str, draft: str, quant: str, mmproj: str, offline: bool) -> Asked:
+def files_asked(model: str, draft: str, quant: str | None, mmproj: str, offline: bool) -> Asked:
     """What names the files, in any capitalisation; HF_HUB_OFFLINE counts as `--offline`."""
     for name, value in (
-        ("MODEL", model), ("--draft", draft), ("--quant", quant), ("--mmproj", mmproj)
+        ("MODEL", model), ("--draft", draft), ("--quant", quant or "auto"), ("--mmproj", mmproj)
     ):  # fmt: skip
         if not value.strip():
             raise UsageError(f"{name} is empty", fix="leave it out, or type a name")
     return Asked(
         model,
         _word(draft, "auto", "off"),
-        None if quant.lower() == "auto" else quant,
+        None if quant is None or quant.lower() == "auto" else quant,
         _word(mmproj, "auto", "off"),
         is_offline(offline),
+        config.preferred_quant() if quant is None else None,
     )
 
 

@@ -19,6 +19,7 @@ from llmtp.cli.options import (
     MarginOpt,
     OfflineOpt,
     QuantOpt,
+    QuietOpt,
     parse_n_max,
 )
 from llmtp.errors import ExitCode, UsageError
@@ -112,13 +113,14 @@ def command(
     require_speedup: RequireOpt = None,
     html: HtmlOpt = None,
     compare: CompareOpt = None,
-    quant: QuantOpt = "auto",
+    quant: QuantOpt = None,
     draft: DraftOpt = "auto",
     ctx_size: CtxOpt = "auto",
     kv_type: KvTypeOpt = None,
     margin: MarginOpt = None,
     engine: EngineOpt = None,
     offline: OfflineOpt = False,
+    _quiet: QuietOpt = False,
     _json: JsonOpt = False,
 ) -> None:
     """Does MTP help here? Measure the same prompts with and without it, and say what to do."""
@@ -126,7 +128,7 @@ def command(
     if compare is not None:
         _compare(ctx, compare)
         return
-    from llmtp import chain
+    from llmtp import chain, config
     from llmtp.cli import benching, pages, wishes
     from llmtp.cli.asked import files_asked, only_behind_dashes
 
@@ -147,7 +149,7 @@ def command(
     page = pages.page_place(html)
     asked = files_asked(model, draft, quant, "off", offline)
     wanted = wishes.plan_wishes(ctx_size, str(max(arms)), "wanted", kv_type, 1, margin, False)
-    serving = wishes.serving("127.0.0.1", None, None, False, None)
+    serving = wishes.serving(config.LOOPBACK, None, None, False, None)
 
     def prepare(watch: chain.Watch) -> chain.Prepared:
         return chain.prepare(asked, wanted, serving, engine, extra or (), watch=watch)

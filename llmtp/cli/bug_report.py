@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from llmtp.cli.env import Env
-from llmtp.cli.options import JsonOpt
+from llmtp.cli.options import JsonOpt, QuietOpt
 from llmtp.errors import NotFoundError
 
 
@@ -23,6 +23,7 @@ def command(
         str | None,
         typer.Option("--out", metavar="FILE", help="A new file, or - for stdout."),
     ] = None,
+    _quiet: QuietOpt = False,
     _json: JsonOpt = False,
 ) -> None:
     """Write a report for a bug: build, command, machine, headers, plan, log, nothing private."""

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from llmtp.cli.env import Env
-from llmtp.cli.options import JsonOpt, ModelArg, OfflineOpt, QuantOpt
+from llmtp.cli.options import JsonOpt, ModelArg, OfflineOpt, QuantOpt, QuietOpt
 from llmtp.errors import ExitCode, UsageError
 
 
@@ -20,8 +20,9 @@ def command(
             metavar="[DRAFT]", help="The drafter, as MODEL. Default: the one that run would use."
         ),
     ] = None,
-    quant: QuantOpt = "auto",
+    quant: QuantOpt = None,
     offline: OfflineOpt = False,
+    _quiet: QuietOpt = False,
     _json: JsonOpt = False,
 ) -> None:
     """Do these two files belong together? Known from their headers, before a download."""

@@ -5,10 +5,10 @@ from __future__ import annotations
 import typer
 
 from llmtp.cli.env import Env
-from llmtp.cli.options import JsonOpt
+from llmtp.cli.options import JsonOpt, QuietOpt
 
 
-def command(ctx: typer.Context, _json: JsonOpt = False) -> None:
+def command(ctx: typer.Context, _quiet: QuietOpt = False, _json: JsonOpt = False) -> None:
     """What is this machine, what will run on it, and what to type where it is not right."""
     import os
 

@@ -15,7 +15,7 @@ class Lines:
 
     def __init__(self, out: Out) -> None:
         self._out = out
-        self._draws = sys.stderr.isatty() and not out.as_json
+        self._draws = sys.stderr.isatty() and not out.as_json and not out.quiet
 
     def say(self, text: str) -> None:
         """For good."""

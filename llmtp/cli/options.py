@@ -27,6 +27,7 @@ ExtraArg = Annotated[
     typer.Argument(metavar="[-- ENGINE ARGS]", help="Flags for llama-server, behind --."),
 ]
 JsonOpt = Annotated[bool, typer.Option("--json", help="Print JSON on stdout, and nothing else.")]
+QuietOpt = Annotated[bool, typer.Option("-q", "--quiet", help="Only results, warnings and errors.")]
 VerboseOpt = Annotated[
     bool, typer.Option("-v", "--verbose", help="Also compare planned and real memory.")
 ]
@@ -40,7 +41,7 @@ DraftOpt = Annotated[
     ),
 ]
 QuantOpt = Annotated[
-    str,
+    str | None,
     typer.Option(
         "--quant",
         metavar="auto|NAME",
@@ -111,7 +112,12 @@ KvTypeOpt = Annotated[
         help="Type of the K and V caches. Default: f16, or q8_0 where memory is short.",
     ),
 ]
-HostOpt = Annotated[str, typer.Option("--host", help="Address to listen on; wider needs a key.")]
+HostOpt = Annotated[
+    str | None,
+    typer.Option(
+        "--host", help="Address to listen on; wider needs a key. Default: 127.0.0.1, this machine."
+    ),
+]
 PortOpt = Annotated[
     int | None, typer.Option("--port", min=1, max=65535, help="Port. Default: a free one.")
 ]

@@ -30,7 +30,7 @@ class ReaderGoneError(Exception):
 
 class Out:
     """How one command speaks. `lines` is the form of a running server: one JSON object a line;
-    `verbose` tells a person what is only worth it to who asks."""
+    `verbose` tells a person what is only worth it to who asks, `quiet` only what went wrong."""
 
     def __init__(
         self,
@@ -39,12 +39,14 @@ class Out:
         as_json: bool = False,
         lines: bool = False,
         verbose: bool = False,
+        quiet: bool = False,
     ) -> None:
         self.noticed: list[Finding] = []
         self.command = command
         self.as_json = as_json
         self.lines = lines and as_json
         self.verbose = verbose
+        self.quiet = quiet
         self._patient: PatientStream | None = None
         self._stdout_is_told = False
 
@@ -123,6 +125,8 @@ class Out:
         if self.as_json:
             self.noticed.append(finding)
             return
+        if self.quiet and finding.level == "info":
+            return
         seen = ""
         if finding.expected or finding.observed:
             parts = [
@@ -131,7 +135,7 @@ class Out:
             ]
             seen = f" ({', '.join(filter(None, parts))})"
         fix = f"\n  {_dim(_arrow())} {finding.fix}" if finding.fix else ""
-        self.say(
+        self.must_say(
             f"{paint(finding.level, finding.level + ':', sys.stderr)} {finding.message}{seen}{fix}"
         )
 
@@ -176,6 +180,11 @@ class Out:
 
     def say(self, text: str) -> None:
         """Words for a person; nobody parses them."""
+        if not self.quiet:
+            self.must_say(text)
+
+    def must_say(self, text: str) -> None:
+        """Words that are more than news."""
         if not self.as_json:
             with contextlib.suppress(OSError):
                 sys.stderr.write(text + "\n")

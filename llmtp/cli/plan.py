@@ -21,6 +21,7 @@ from llmtp.cli.options import (
     OfflineOpt,
     ParallelOpt,
     QuantOpt,
+    QuietOpt,
     StrictOpt,
 )
 
@@ -41,7 +42,7 @@ BackendOpt = Annotated[
 def command(
     ctx: typer.Context,
     model: ModelArg,
-    quant: QuantOpt = "auto",
+    quant: QuantOpt = None,
     draft: DraftOpt = "auto",
     ctx_size: CtxOpt = "auto",
     n_max: NMaxOpt = "auto",
@@ -55,6 +56,7 @@ def command(
     backend: BackendOpt = None,
     offline: OfflineOpt = False,
     _verbose: LastStartOpt = False,
+    _quiet: QuietOpt = False,
     _json: JsonOpt = False,
 ) -> None:
     """Show memory by part, context, n-max and the command, without starting anything."""

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from llmtp.cli.env import Env
-from llmtp.cli.options import JsonOpt
+from llmtp.cli.options import JsonOpt, QuietOpt
 from llmtp.errors import ExitCode, Finding, LlmtpError
 from llmtp.text import clean
 
@@ -27,7 +27,7 @@ app = typer.Typer(help="Show the names that can be run, and check your own.")
 
 
 @app.callback(invoke_without_command=True)
-def listing(ctx: typer.Context, _json: JsonOpt = False) -> None:
+def listing(ctx: typer.Context, _quiet: QuietOpt = False, _json: JsonOpt = False) -> None:
     """The names that can be run: those that come with llmtp, and yours."""
     if ctx.invoked_subcommand is not None:
         return
@@ -44,6 +44,7 @@ def listing(ctx: typer.Context, _json: JsonOpt = False) -> None:
 def show(
     ctx: typer.Context,
     name: Annotated[str, typer.Argument(metavar="NAME", help="A profile, or a YAML file.")],
+    _quiet: QuietOpt = False,
     _json: JsonOpt = False,
 ) -> None:
     """Show what is behind a name. Its repositories, quants, sampling and notes."""
@@ -61,6 +62,7 @@ def validate(
         list[str] | None,
         typer.Argument(metavar="[NAME_OR_FILE]...", help="Default: all, shipped and yours."),
     ] = None,
+    _quiet: QuietOpt = False,
     _json: JsonOpt = False,
 ) -> None:
     """Check profiles. Every error names its file, line and field."""
@@ -80,7 +82,7 @@ def validate(
 
 
 @app.command("path")
-def path(ctx: typer.Context, _json: JsonOpt = False) -> None:
+def path(ctx: typer.Context, _quiet: QuietOpt = False, _json: JsonOpt = False) -> None:
     """Print the folder for your own profiles. One there replaces a shipped one of its name."""
     from llmtp.profiles import user_dir
 

@@ -13,17 +13,19 @@ from llmtp.cli.options import (
     ModelArg,
     OfflineOpt,
     QuantOpt,
+    QuietOpt,
 )
 
 
 def command(
     ctx: typer.Context,
     model: ModelArg,
-    quant: QuantOpt = "auto",
+    quant: QuantOpt = None,
     draft: DraftOpt = "auto",
     mmproj: MmprojOpt = "off",
     engine: EngineOpt = None,
     offline: OfflineOpt = False,
+    _quiet: QuietOpt = False,
     _json: JsonOpt = False,
 ) -> None:
     """Download a model and its drafter, or go on where it stopped; prove what is there."""
@@ -37,4 +39,4 @@ def command(
     with views.for_download(env.out) as view:
         watch = chain.Watch(note=view.note, progress=view.downloading)
         pulled = chain.pull(asked, engine, watch)
-    env.out.result(pulled.to_dict(), pulled.checked.findings, pulled_lines(pulled))
+    env.out.result(pulled.to_dict(), pulled.findings, pulled_lines(pulled))

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from llmtp.cli.env import Env
-from llmtp.cli.options import JsonOpt
+from llmtp.cli.options import JsonOpt, QuietOpt
 from llmtp.errors import ExitCode
 
 IdArg = Annotated[
@@ -18,6 +18,7 @@ IdArg = Annotated[
 def ps_command(
     ctx: typer.Context,
     all_too: Annotated[bool, typer.Option("--all", "-a", help="Also those that ended.")] = False,
+    _quiet: QuietOpt = False,
     _json: JsonOpt = False,
 ) -> None:
     """Show the servers that run."""
@@ -39,6 +40,7 @@ def stop_command(
         str | None,
         typer.Argument(metavar="[ID|all]", help="A server, as `llmtp ps` names it, or all."),
     ] = None,
+    _quiet: QuietOpt = False,
     _json: JsonOpt = False,
 ) -> None:
     """Stop a server, once its requests ended; a second stop does not wait for them."""
@@ -61,6 +63,7 @@ def logs_command(
     ctx: typer.Context,
     name: IdArg = None,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until it ends.")] = False,
+    _quiet: QuietOpt = False,
     _json: JsonOpt = False,
 ) -> None:
     """Print the log of a server, running or ended."""
@@ -83,7 +86,9 @@ def logs_command(
             out.data(shown + "\n")
 
 
-def wait_command(ctx: typer.Context, name: IdArg = None, _json: JsonOpt = False) -> None:
+def wait_command(
+    ctx: typer.Context, name: IdArg = None, _quiet: QuietOpt = False, _json: JsonOpt = False
+) -> None:
     """Wait until a server has ended, and exit as it did."""
     from llmtp.server.ending import wait
     from llmtp.server.standing import newest_known
@@ -93,7 +98,9 @@ def wait_command(ctx: typer.Context, name: IdArg = None, _json: JsonOpt = False)
     ctx.obj.out.result(data, (), f"{entry.id} has ended\n")
 
 
-def env_command(ctx: typer.Context, name: IdArg = None, _json: JsonOpt = False) -> None:
+def env_command(
+    ctx: typer.Context, name: IdArg = None, _quiet: QuietOpt = False, _json: JsonOpt = False
+) -> None:
     """Print what clients need in their environment, for: eval "$(llmtp env ID)"."""
     from llmtp.server.access import client_exports
     from llmtp.server.standing import find_known, reachable

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from llmtp.cli.env import Env
-from llmtp.cli.options import JsonOpt
+from llmtp.cli.options import JsonOpt, QuietOpt
 from llmtp.errors import UsageError
 
 UnusedOpt = Annotated[
@@ -16,7 +16,9 @@ UnusedOpt = Annotated[
 ]
 
 
-def list_command(ctx: typer.Context, unused: UnusedOpt = False, _json: JsonOpt = False) -> None:
+def list_command(
+    ctx: typer.Context, unused: UnusedOpt = False, _quiet: QuietOpt = False, _json: JsonOpt = False
+) -> None:
     """Show models, drafters and unfinished downloads on this disk."""
     from llmtp.cli.render import shelves
     from llmtp.hub import cache
@@ -41,6 +43,7 @@ def rm_command(
     ] = None,
     unused: UnusedOpt = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    _quiet: QuietOpt = False,
     _json: JsonOpt = False,
 ) -> None:
     """Delete files of models from this disk, after asking."""
@@ -62,7 +65,8 @@ def rm_command(
     else:
         found = [stored for one in named for stored in find_stored(shelf, one)]
         doomed = [stored for stored in shelf if stored in found]
-    env.out.say(doomed_lines(doomed, named))
+    tell = env.out.say if yes else env.out.must_say  # who is asked has to know
+    tell(doomed_lines(doomed, named))
     if doomed and not yes:
         kept = [stored for stored in shelf if stored not in doomed]
         count = f"{len(doomed)} file{'' if len(doomed) == 1 else 's'}"

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from llmtp.cli.env import Env
-from llmtp.cli.options import JsonOpt
+from llmtp.cli.options import JsonOpt, QuietOpt
 
 ServerArg = Annotated[
     str | None,
@@ -33,6 +33,7 @@ def command(
     once: OnceOpt = False,
     no_live: PlainOpt = False,
     api_key_file: KeyFileOpt = None,
+    _quiet: QuietOpt = False,
     _json: JsonOpt = False,
 ) -> None:
     """Watch a server: speed, acceptance, memory, and which n-max would have been faster."""

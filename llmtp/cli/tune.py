@@ -18,6 +18,7 @@ from llmtp.cli.options import (
     MarginOpt,
     OfflineOpt,
     QuantOpt,
+    QuietOpt,
 )
 from llmtp.errors import UsageError
 from llmtp.text import clean
@@ -57,13 +58,14 @@ def command(
     temp: TempOpt = None,
     html: HtmlOpt = None,
     forget: ForgetOpt = False,
-    quant: QuantOpt = "auto",
+    quant: QuantOpt = None,
     draft: DraftOpt = "auto",
     ctx_size: CtxOpt = "auto",
     kv_type: KvTypeOpt = None,
     margin: MarginOpt = None,
     engine: EngineOpt = None,
     offline: OfflineOpt = False,
+    _quiet: QuietOpt = False,
     _json: JsonOpt = False,
 ) -> None:
     """Find the fastest n-max on this machine, off included, and remember it for run and plan."""
@@ -74,7 +76,7 @@ def command(
         _nothing_else(ctx, extra or [])
         tuning.forget(env.out, model)
         return
-    from llmtp import chain
+    from llmtp import chain, config
     from llmtp.cli import pages, wishes
     from llmtp.cli.asked import files_asked, only_behind_dashes
     from llmtp.tune.search import TOP
@@ -94,7 +96,7 @@ def command(
     _no_drafting(extra or [])
     asked = files_asked(model, draft, quant, "off", offline)
     wanted = wishes.plan_wishes(ctx_size, str(TOP), "wanted", kv_type, 1, margin, False)
-    serving = wishes.serving("127.0.0.1", None, None, False, None)
+    serving = wishes.serving(config.LOOPBACK, None, None, False, None)
 
     def prepare(watch: chain.Watch) -> chain.Prepared:
         return chain.prepare(asked, wanted, serving, engine, extra or (), watch=watch)

@@ -42,7 +42,7 @@ def choose(out: Out, *, live: bool, once: bool) -> RunView:
     """The view for this terminal and these options."""
     if out.lines:
         return DetachedView(out) if is_detached() else JsonView(out)
-    if out.as_json:
+    if out.as_json or (out.quiet and not once):
         return QuietView(out)
     if once:
         return OnceView(out)
@@ -55,7 +55,7 @@ def choose(out: Out, *, live: bool, once: bool) -> RunView:
 
 def for_download(out: Out) -> RunView:
     """The view of a command that only downloads: it tells people, on stderr."""
-    if out.as_json:
+    if out.as_json or out.quiet:
         return QuietView(out)
     if sys.stderr.isatty():
         from llmtp.cli.render.live import LiveView

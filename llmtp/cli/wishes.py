@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
+from llmtp import config
 from llmtp.cli.options import KvType, parse_ctx, parse_n_max
 from llmtp.engine.command import Serving
 from llmtp.errors import UsageError
@@ -17,7 +18,7 @@ from llmtp.units import parse_size
 
 _BACKENDS = {"cuda": "CUDA", "vulkan": "Vulkan", "metal": "Metal", "rocm": "ROCm"}
 #: For a plan that nobody starts.
-ANY_SERVING = Serving("127.0.0.1", 8080)
+ANY_SERVING = Serving(config.LOOPBACK, 8080)
 
 
 def plan_wishes(
@@ -35,7 +36,7 @@ def plan_wishes(
         n_max=parse_n_max(n_max),
         kv_type=kv_type and kv_type.value,
         parallel=parallel,
-        margin=None if margin is None else parse_size(margin, "--margin"),
+        margin=config.margin_bytes() if margin is None else parse_size(margin, "--margin"),
         draft_is_wanted=draft not in ("auto", "off") or n_max not in ("auto", "off"),
         strict=strict,
     )
@@ -82,7 +83,7 @@ def _port_taken(host: str, port: int) -> UsageError:
 
 
 def serving(
-    host: str,
+    host: str | None,
     port: int | None,
     api_key_file: Path | None,
     make_key: bool,
@@ -96,6 +97,7 @@ def serving(
         raise UsageError(f"--temp {temp} is not a temperature", fix="use 0 to 5")
     if make_key and api_key_file is not None:
         raise UsageError("--make-key and --api-key-file exclude each other", fix="use one of them")
+    host = config.host() if host is None else host
     access.check_host(host, make_key or api_key_file is not None)
     file = None if api_key_file is None else api_key_file.expanduser().resolve()
     if file is not None:

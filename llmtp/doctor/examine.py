@@ -14,7 +14,7 @@ from typing import Any
 
 from llmtp import signals
 from llmtp.aside import begin
-from llmtp.config import Config, load_config
+from llmtp.config import leave_out_what_is_wrong, load_config
 from llmtp.doctor.cards import Seen, Vulkan, card_checks, unused_cards
 from llmtp.doctor.check import Check, worst
 from llmtp.doctor.computer import Computer, computer_checks, read_power
@@ -99,8 +99,8 @@ def examine(environ: Mapping[str, str], say: Callable[[str], None]) -> Report:
     """This machine now; `say` is told why it takes long where it does."""
     system = read_system(environ)
     profiles, broken = _profiles()
-    hub, storage = begin(partial(_reach, profiles)), begin(read_storage)
     named, broken_config = _named()
+    hub, storage = begin(partial(_reach, profiles)), begin(read_storage)
     looking: list[Future[Looked]] = []
     try:
         with signals.hold():
@@ -163,12 +163,13 @@ def _answer(future: Future[Looked], named: Candidate, say: Callable[[str], None]
 
 def _named() -> tuple[list[Candidate], list[Check]]:
     """Every llama-server that is named; a config that is wrong is a check of its own."""
-    config, broken = Config(), []
-    try:
-        config = load_config()
-    except UsageError as error:
-        broken.append(Check("engine", "config", "fail", str(error), edit_config()))
-    return list(candidates(None, config)), broken
+    broken = [
+        Check("engine", "config", "fail", str(error), edit_config())
+        if (found := error.findings[0]).rule == "yaml"
+        else Check("shell", found.rule, "fail", f"{error}: expected {found.expected}", found.fix)
+        for error in leave_out_what_is_wrong()
+    ]
+    return list(candidates(None, load_config())), broken
 
 
 def _profiles() -> tuple[list[Profile], list[Check]]:

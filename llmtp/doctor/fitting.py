@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Set
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from llmtp import config
 from llmtp.errors import LlmtpError
 from llmtp.hub.reference import Asked
 from llmtp.machine.devices import Machine
@@ -60,7 +61,8 @@ def _merit(fit: Fit) -> tuple[bool, bool, int]:
 
 
 def _fit(name: str, machine: Machine) -> Fit:
-    asked, wishes = Asked(name, offline=True), Wishes()
+    asked = Asked(name, offline=True, preferred=config.preferred_quant())
+    wishes = Wishes(margin=config.margin_bytes())
 
     def look() -> Machine:
         return machine

@@ -8,9 +8,11 @@ from collections.abc import Iterator, Mapping
 from urllib.parse import urlsplit
 
 from llmtp import paths
+from llmtp.config import SETTINGS, variable_of
 from llmtp.doctor.check import Check
 from llmtp.doctor.hiding import hiding_all
 from llmtp.machine.vulkan import VARIABLES
+from llmtp.text import clean, near_names
 
 _LOOPBACK = ("127.0.0.1", "localhost")
 _HTTP_PROXIES = ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY")
@@ -38,6 +40,7 @@ def _found(environ: Mapping[str, str], disturbing: list[str]) -> Iterator[Check]
         words = f"{proxies[0]} sends what clients ask of 127.0.0.1 to the proxy"
         fix = " ".join(["export", *(_with_loopback(name) for name in _NO_PROXY)])
         yield Check("shell", "proxy", "warn", words, fix)
+    yield from _unknown(environ)
     for name in hiding_all(environ):
         yield Check("shell", "hidden-gpus", "warn", f"{name} hides every GPU", f"unset {name}")
     for name in VARIABLES:
@@ -49,11 +52,20 @@ def _found(environ: Mapping[str, str], disturbing: list[str]) -> Iterator[Check]
     if endpoint and not _is_hub(endpoint):
         words = "HF_ENDPOINT: models come from another host than the Hub, which gets the token too"
         yield Check("shell", "endpoint", "warn", words, "unset HF_ENDPOINT")
-    for name in ("HF_HOME", "HF_HUB_CACHE"):
+    for name in ("HF_HOME", "HF_HUB_CACHE", "LLMTP_CACHE"):
         place = environ.get(name)
         if place and not paths.exists(paths.typed(place).parent):
             words = f"{name} names a place that is nowhere, so no model is found there"
             yield Check("shell", "cache-variable", "warn", words, f"unset {name}")
+
+
+def _unknown(environ: Mapping[str, str]) -> Iterator[Check]:
+    known = {variable_of(name) for name in SETTINGS}
+    for name in environ:
+        is_near = name.startswith("LLMTP_") and name not in known
+        if is_near and (near := near_names(name, known)):
+            words = f"nothing reads {clean(name, 60)}; {near}"
+            yield Check("shell", "unknown-variable", "warn", words, f"unset {name}")
 
 
 def _is_excepted(environ: Mapping[str, str]) -> bool:

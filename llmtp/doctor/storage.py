@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from llmtp import paths
+from llmtp.config import hub_cache
 from llmtp.doctor.check import Check
 from llmtp.engine.command import quote
 from llmtp.errors import LlmtpError
@@ -53,7 +54,7 @@ class Storage:
 
 def read_storage() -> Storage:
     """As it is now."""
-    place, free = paths.hub_cache(), cache.free_bytes()
+    place, free = hub_cache(), cache.free_bytes()
     shelf: tuple[Stored, ...] = ()
     error = None
     try:
@@ -96,7 +97,7 @@ def _room(storage: Storage, needed_bytes: int | None) -> Check:
 
 def _cache(storage: Storage) -> Iterator[Check]:
     if storage.error is not None:
-        fix = f"export HF_HUB_CACHE={_SOME_FOLDER}"
+        fix = f"export LLMTP_CACHE={_SOME_FOLDER}"
         yield Check("models", "cache", "fail", clean(str(storage.error), 400), fix)
         return
     broken = [stored for stored in storage.shelf if stored.kind == BROKEN]
@@ -138,7 +139,7 @@ def _unwritable() -> Iterator[Unwritable]:
     for folder, variable in (
         (paths.state_dir(), "XDG_STATE_HOME"),
         (paths.cache_dir(), "XDG_CACHE_HOME"),
-        (paths.hub_cache(), "HF_HOME"),
+        (hub_cache(), "LLMTP_CACHE"),
     ):
         there = folder
         while not paths.exists(there) and there != there.parent:

@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from llmtp import paths
+from llmtp.config import hub_cache
 from llmtp.errors import DownloadError
 from llmtp.hub.files import HubFile, Repository
 from llmtp.hubname import HubName
@@ -32,7 +33,7 @@ _MOST_REF_BYTES = 100
 
 def repository_folder(repo_id: str) -> Path:
     """All that is here of a repository."""
-    return paths.hub_cache() / (MODELS + repo_id.replace("/", "--"))
+    return hub_cache() / (MODELS + repo_id.replace("/", "--"))
 
 
 def blob_path(repo_id: str, sha256: str) -> Path:
@@ -129,7 +130,7 @@ def open_cached(name: HubName) -> Repository | None:
 
 def check_readable() -> None:
     """Raise DownloadError for a cache that is there and hidden from us, or that is no folder."""
-    folder = paths.hub_cache()
+    folder = hub_cache()
     if not os.path.lexists(folder):
         return
     said = None
@@ -144,7 +145,7 @@ def check_readable() -> None:
             f"{clean(str(folder), 300)} {said}",
             rule="cache-not-readable",
             expected="a folder of your user",
-            fix="mend that, or set HF_HUB_CACHE to another folder",
+            fix="mend that, or set LLMTP_CACHE to another folder",
         )
 
 
@@ -186,7 +187,7 @@ def partials() -> list[Path]:
 
 def repository_folders() -> list[Path]:
     """Of every model in the cache that can be looked into."""
-    folders = _subfolders(paths.hub_cache())
+    folders = _subfolders(hub_cache())
     return [f for f in folders if f.name.startswith(MODELS) and "--" in f.name[len(MODELS) :]]
 
 
@@ -197,7 +198,7 @@ def repository_of(folder: Path) -> str:
 
 def is_inside(path: Path) -> bool:
     """Does that lie in the cache, wherever links in the way to it lead?"""
-    return path.resolve().is_relative_to(paths.hub_cache().resolve())
+    return path.resolve().is_relative_to(hub_cache().resolve())
 
 
 def content(repo_id: str, pointer: Path) -> Path | None:
@@ -239,7 +240,7 @@ def _is_copy(repository: Repository, file: HubFile) -> bool:
 
 def free_bytes() -> int:
     """Room on the disk of the cache, which need not exist yet."""
-    folder = paths.hub_cache()
+    folder = hub_cache()
     while not paths.exists(folder) and folder != folder.parent:
         folder = folder.parent
     return shutil.disk_usage(folder).free

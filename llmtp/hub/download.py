@@ -351,7 +351,7 @@ def disk_error(error: OSError, folder: Path) -> DownloadError:
         return DownloadError(
             said,
             rule="cache-not-writable",
-            fix="make it a folder of your user, or set HF_HUB_CACHE to one",
+            fix="make it a folder of your user, or set LLMTP_CACHE to one",
         )
     free = format_bytes(cache.free_bytes())
     return DownloadError(

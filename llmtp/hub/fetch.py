@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from llmtp import paths
+from llmtp.config import hub_cache
 from llmtp.errors import DownloadError
 from llmtp.hub import cache
 from llmtp.hub.download import Download, State, StoppedError, Transfer, disk_error
@@ -191,7 +191,7 @@ def _check_room(jobs: Sequence[_Job]) -> None:
         f"the disk of the cache has no room for {names}",
         rule="disk-space",
         expected=f"{format_bytes(needed + _RESERVE)} free",
-        observed=f"{format_bytes(free)} in {clean(str(paths.hub_cache()), 200)}",
+        observed=f"{format_bytes(free)} in {clean(str(hub_cache()), 200)}",
         fix="see what can go: llmtp list --unused, then llmtp rm --unused; or use a smaller "
-        "--quant, or set HF_HUB_CACHE",
+        "--quant, or set LLMTP_CACHE",
     )

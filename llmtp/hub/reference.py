@@ -39,7 +39,7 @@ class Asked:
     """What names the files: MODEL and the options that choose among them.
 
     `draft` is `auto`, `off`, a path or a repository; `mmproj` `off`, `auto` or a path; `quant`
-    None leaves it to the plan.
+    None leaves it to the plan, which takes `preferred` where there is that and it fits.
     """
 
     model: str
@@ -47,6 +47,7 @@ class Asked:
     quant: str | None = None
     mmproj: str = "off"
     offline: bool = False
+    preferred: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from llmtp import paths
+from llmtp.config import hub_cache
 from llmtp.gguf.model import ModelFacts
 
 
@@ -59,7 +60,7 @@ def place(path: Path) -> str:
     Names in the cache are links too, but two of them that share a content are two files.
     """
     named = os.path.join(os.path.realpath(path.parent), path.name)  # noqa: PTH118 - a string
-    inside = Path(named).is_relative_to(os.path.realpath(paths.hub_cache()))
+    inside = Path(named).is_relative_to(os.path.realpath(hub_cache()))
     return named if inside else os.path.realpath(path)
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from llmtp import paths, signals
 from llmtp.errors import UsageError
+from llmtp.ports import is_address
 from llmtp.text import clean
 
 _MOST_KEY_CHARACTERS = 1 << 16
@@ -26,16 +27,13 @@ def is_loopback(host: str) -> bool:
 def check_host(host: str, has_key: bool) -> None:
     """Raises UsageError for what is no address, and for an open one when there is no key."""
     shown = clean(host, 60)
-    try:
-        if host != "localhost":
-            ipaddress.ip_address(host)
-    except ValueError:
+    if not is_address(host):
         raise UsageError(
             f"--host {shown!r} is not an address",
             rule="host",
             expected="an IP address of this machine, or localhost; the port goes behind --port",
             fix="leave out --host for 127.0.0.1",
-        ) from None
+        )
     if not is_loopback(host) and not has_key:
         raise UsageError(
             f"--host {shown} lets other machines in, and there is no key",

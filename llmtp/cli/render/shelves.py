@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from llmtp import paths
+from llmtp.config import hub_cache
 from llmtp.hub.shelf import Stored
 from llmtp.hubname import PREFIX
 from llmtp.text import clean
@@ -24,7 +24,7 @@ def render(console: Console, shelf: Sequence[Stored], total: int, free: int) -> 
         console.print(Text(PREFIX + clean(repository, 200), style="bold"))
         console.print(_table([s for s in shelf if s.repository == repository]))
         console.print()
-    place, unused = clean(str(paths.hub_cache()), 300), sum(s.is_unused for s in shelf)
+    place, unused = clean(str(hub_cache()), 300), sum(s.is_unused for s in shelf)
     count = f"{len(shelf)} file{'' if len(shelf) == 1 else 's'}"
     console.print(
         f"{count}, {format_bytes(total)} ({unused} unused) in {place}; {format_bytes(free)} free",
