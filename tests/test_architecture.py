@@ -25,8 +25,8 @@ ORDER = ["text", "errors", "signals", "aside", "told", "units", "paths", "packag
          "fingerprint", "ports", "yamlfile", "config", "hubname", "published", "profiles", "gguf",
          "roles", "pairing",
          "hub", "machine", "plan", "engine", "server", "metrics", "verdict", "tried",
-         "selection", "chain", "spill", "story", "start", "supervisor", "registered", "detach",
-         "watch", "report", "bench", "tune", "doctor", "cli"]  # fmt: skip
+         "selection", "chain", "export", "spill", "story", "start", "supervisor", "registered",
+         "detach", "watch", "report", "bench", "tune", "doctor", "cli"]  # fmt: skip
 HEAVY = {"rich", "httpx", "psutil", "pynvml", "yaml", "asyncio", "importlib.metadata", "pydantic",
          "huggingface_hub",
          "llmtp.chain", "llmtp.verdict", "llmtp.plan", "llmtp.engine", "llmtp.gguf"}  # fmt: skip

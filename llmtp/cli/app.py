@@ -17,6 +17,7 @@ from llmtp.cli import (
     check,
     config,
     doctor,
+    export,
     plan,
     profiles,
     pull,
@@ -58,6 +59,7 @@ app.command("list")(shelf.list_command)
 app.command("rm")(shelf.rm_command)
 app.command("check")(check.command)
 app.command("plan")(plan.command)
+app.command("export")(export.command)
 app.command("bench")(bench.command)
 app.command("tune")(tune.command)
 app.command("doctor")(doctor.command)

@@ -260,7 +260,7 @@ def _check_extra(
     findings = []
     drafts = any(option[0] == "--spec-type" for option in options)
     for word, following in pairwise((*extra, "")):
-        if not _is_flag(word):
+        if not is_flag(word):
             continue
         name, equals, value = word.partition("=")
         if equals:
@@ -322,7 +322,8 @@ def _check_extra(
     return options, findings
 
 
-def _is_flag(word: str) -> bool:
+def is_flag(word: str) -> bool:
+    """`-c` and `--ctx-size`; no `-1`, which is a value."""
     return (word.startswith("-") and word[1:2].isalpha()) or word.startswith("--")
 
 

@@ -1,0 +1,171 @@
+"""`llmtp export`: the plan as a file for somebody else."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from llmtp.cli.env import Env
+from llmtp.cli.options import (
+    ApiKeyFileOpt,
+    CtxOpt,
+    DraftOpt,
+    EngineOpt,
+    ExtraArg,
+    HostOpt,
+    JsonOpt,
+    KvTypeOpt,
+    MarginOpt,
+    MmprojOpt,
+    ModelArg,
+    NMaxOpt,
+    OfflineOpt,
+    ParallelOpt,
+    QuantOpt,
+    QuietOpt,
+    StrictOpt,
+    TempOpt,
+)
+from llmtp.errors import Finding, UsageError
+
+if TYPE_CHECKING:
+    from llmtp.chain import Prepared
+    from llmtp.export.served import Served
+
+_PORT = 8080
+
+
+class Format(StrEnum):
+    """Who reads the file."""
+
+    sh = "sh"
+    systemd = "systemd"
+    llama_swap = "llama-swap"
+    preset_ini = "preset-ini"
+
+
+ToOpt = Annotated[Format, typer.Option("--to", help="Who shall run it.")]
+PortOpt = Annotated[
+    int | None, typer.Option("--port", min=1, max=65535, help=f"Port. Default: {_PORT}.")
+]
+
+
+def command(
+    ctx: typer.Context,
+    model: ModelArg,
+    to: ToOpt,
+    extra: ExtraArg = None,
+    quant: QuantOpt = None,
+    draft: DraftOpt = "auto",
+    ctx_size: CtxOpt = "auto",
+    n_max: NMaxOpt = "auto",
+    kv_type: KvTypeOpt = None,
+    parallel: ParallelOpt = 1,
+    margin: MarginOpt = None,
+    mmproj: MmprojOpt = "off",
+    engine: EngineOpt = None,
+    strict: StrictOpt = False,
+    host: HostOpt = None,
+    port: PortOpt = None,
+    api_key_file: ApiKeyFileOpt = None,
+    temp: TempOpt = None,
+    offline: OfflineOpt = False,
+    _quiet: QuietOpt = False,
+    _json: JsonOpt = False,
+) -> None:
+    """Print the plan for others to run: a script, a unit of systemd, or an entry of a proxy."""
+    from llmtp import chain
+    from llmtp.cli import wishes
+    from llmtp.cli.asked import files_asked, only_behind_dashes
+    from llmtp.config import LOOPBACK
+
+    env: Env = ctx.obj
+    only_behind_dashes(env, extra or [])
+    if to not in (Format.sh, Format.systemd):
+        _check_no_place(to, host, port, api_key_file)
+        host = LOOPBACK
+    asked = files_asked(model, draft, quant, mmproj, offline)
+    wanted = wishes.plan_wishes(ctx_size, n_max, asked.draft, kv_type, parallel, margin, strict)
+    serving = wishes.serving(host, port or _PORT, api_key_file, False, temp, is_checked=False)
+    prepared = chain.prepare(asked, wanted, serving, engine, extra or ())
+    served = _served(prepared, to)
+    text = _text(served, to)
+    findings = [*prepared.findings]
+    if prepared.download_bytes:
+        findings.append(_not_here(model))
+    data = {"to": to.value, "name": served.name, "text": text}
+    env.out.result(data | {"argv": list(prepared.command.argv)}, findings, text)
+    env.out.say(_next(served, to))
+
+
+def _check_no_place(to: Format, host: str | None, port: int | None, key_file: Path | None) -> None:
+    """Who reads the file says where it listens, and for whom: raises UsageError for an option."""
+    for name, value in (("--host", host), ("--port", port), ("--api-key-file", key_file)):
+        if value is not None:
+            raise UsageError(
+                f"{name} does not go with --to {to.value}, which has its own",
+                fix=f"leave it out here, and set it where {to.value} is started",
+            )
+
+
+def _served(prepared: Prepared, to: Format) -> Served:
+    from llmtp import __version__
+    from llmtp.cli.words import summary
+    from llmtp.export.served import Served
+    from llmtp.text import clean
+
+    plan, command = prepared.plan, prepared.command
+    about = [
+        clean(summary(plan), 300),
+        f"made by llmtp {__version__} for {to.value}; after a change of GPU or build, make it anew",
+    ]
+    return Served.of(plan.name, about, command.argv, command.env)
+
+
+def _text(served: Served, to: Format) -> str:
+    from llmtp.export import llama_swap, preset, sh, systemd
+
+    match to:
+        case Format.sh:
+            return sh.render(served)
+        case Format.systemd:
+            return systemd.render(served)
+        case Format.llama_swap:
+            return llama_swap.render(served)
+        case Format.preset_ini:
+            return preset.render(served)
+
+
+def _next(served: Served, to: Format) -> str:
+    """What to do with it."""
+    from llmtp.export.preset import router_line
+    from llmtp.export.systemd import unit_name
+
+    match to:
+        case Format.sh:
+            return "save it as serve.sh, then:\n  sh serve.sh"
+        case Format.systemd:
+            unit = unit_name(served)
+            return (
+                f"save it as ~/.config/systemd/user/{unit}, then:\n"
+                f"  systemctl --user daemon-reload && systemctl --user enable --now {unit}"
+            )
+        case Format.llama_swap:
+            return (
+                "save it as config.yaml, or put the entry under models: in yours, then:\n"
+                "  llama-swap --config config.yaml"
+            )
+        case Format.preset_ini:
+            return f"save it as preset.ini, then:\n  {router_line(served, 'preset.ini')}"
+
+
+def _not_here(model: str) -> Finding:
+    return Finding(
+        "files-missing",
+        "warning",
+        "the files are not on this disk yet",
+        fix=f"before it is started: llmtp pull {model}",
+    )

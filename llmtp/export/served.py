@@ -1,0 +1,71 @@
+"""What every format is made of: a name, and the command that serves it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from llmtp.engine.command import is_flag
+from llmtp.errors import UsageError
+from llmtp.text import clean
+
+#: Of a command that llmtp watches: nobody reads that here.
+_OURS = ("--verbosity",)
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """`options` are flags with their values, the engine's own form; `env` is the difference to the
+    environment (None: removed). `about` are lines for who reads the file."""
+
+    name: str
+    about: tuple[str, ...]
+    program: str
+    options: tuple[tuple[str, ...], ...]
+    env: Mapping[str, str | None]
+
+    @classmethod
+    def of(
+        cls,
+        name: str,
+        about: Sequence[str],
+        argv: Sequence[str],
+        env: Mapping[str, str | None],
+    ) -> Served:
+        """Raises UsageError for words that no text file can hold safely."""
+        for word in (*argv, *filter(None, env.values())):
+            if not word.isprintable():
+                raise UsageError(
+                    f"{clean(word, 120)!r} has characters that no file of settings can hold",
+                    rule="export-name",
+                    expected="names of printable characters",
+                    fix="rename the file",
+                )
+        options = tuple(option for option in _grouped(argv[1:]) if option[0] not in _OURS)
+        return cls(clean(name, 80), tuple(about), argv[0], options, env)
+
+    def without(self, *flags: str) -> Served:
+        """The same, without these."""
+        kept = tuple(option for option in self.options if option[0] not in flags)
+        return Served(self.name, self.about, self.program, kept, self.env)
+
+    @property
+    def added(self) -> dict[str, str]:
+        """What the environment has more."""
+        return {name: value for name, value in self.env.items() if value is not None}
+
+    @property
+    def removed(self) -> list[str]:
+        """What the environment must not have: the engine reads it as flags."""
+        return [name for name, value in self.env.items() if value is None]
+
+
+def _grouped(words: Sequence[str]) -> Iterator[tuple[str, ...]]:
+    option: list[str] = []
+    for word in words:
+        if is_flag(word) and option:
+            yield tuple(option)
+            option = []
+        option.append(word)
+    if option:
+        yield tuple(option)

@@ -1,0 +1,59 @@
+"""A unit of systemd for one user: starts at login, and again after a failure."""
+
+from __future__ import annotations
+
+from llmtp.export.served import Served
+from llmtp.text import file_name
+
+#: A model may take minutes from a slow disk; requests that run may end first.
+_RESTART_S, _STOP_S = 5, 30
+
+
+def unit_name(served: Served) -> str:
+    """`llmtp-demo.service`."""
+    return f"llmtp-{file_name(served.name)}.service"
+
+
+def render(served: Served) -> str:
+    """`systemd-analyze verify` has nothing to say about it."""
+    command = [_command(served.program), *map(_words, served.options)]
+    environment = [f"Environment={_quoted(f'{n}={v}')}" for n, v in served.added.items()]
+    environment += [f"UnsetEnvironment={name}" for name in served.removed]
+    lines = [
+        *(f"# {line}" for line in served.about),
+        "[Unit]",
+        f"Description=llama-server with {_plain(served.name)}",
+        "StartLimitIntervalSec=300",
+        "StartLimitBurst=5",
+        "",
+        "[Service]",
+        *environment,
+        "ExecStart=" + " \\\n    ".join(command),
+        "Restart=on-failure",
+        f"RestartSec={_RESTART_S}",
+        f"TimeoutStopSec={_STOP_S}",
+        "NoNewPrivileges=yes",
+        "",
+        "[Install]",
+        "WantedBy=default.target",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _words(option: tuple[str, ...]) -> str:
+    return " ".join(_quoted(word.replace("$", "$$")) for word in option)
+
+
+def _command(program: str) -> str:
+    """Nothing is expanded in the program's own place but specifiers."""
+    return _quoted(program)
+
+
+def _plain(text: str) -> str:
+    return text.replace("%", "%%")
+
+
+def _quoted(word: str) -> str:
+    """One word, however it looks (systemd.syntax: quoting, specifiers)."""
+    word = word.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%")
+    return word if word and not set(word) & set(" \t'\"\\;#") else f'"{word}"'

@@ -1,0 +1,232 @@
+"""`llmtp export`: what is written runs, wherever it is read."""
+
+from __future__ import annotations
+
+import configparser
+import contextlib
+import os
+import re
+import shlex
+import shutil
+import subprocess
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import pytest
+import yaml
+from harness import WAIT_S, Cli, assert_one_clear_line, chat, http, wait_until
+
+from llmtp.ports import free_port
+
+FORMATS = ["sh", "systemd", "llama-swap", "preset-ini"]
+ODD = 'it\'s 100% of $HOME "x" \\ é'
+
+
+def export(cli: Cli, to: str, *words: str | Path, model: str | Path = "crafted") -> str:
+    """The file; what is said on stderr is what to do with it."""
+    result = cli("export", model, "--to", to, *words)
+    assert result.code == 0, result.stderr
+    assert result.stderr.startswith(("save it as ", "info: ")), result.stderr
+    return result.stdout
+
+
+@contextlib.contextmanager
+def serving(cli: Cli, argv: Sequence[str], url: str, env: Mapping[str, str] = {}) -> Iterator[None]:
+    """The command runs, until the block has ended, and answers at the URL."""
+    with (cli.folder / "server.log").open("wb") as log:
+        process = subprocess.Popen(
+            argv,
+            env=cli.env | dict(env),
+            cwd=cli.folder,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+        )
+
+    def is_ready() -> bool:
+        assert process.poll() is None, (cli.folder / "server.log").read_text("utf-8", "replace")
+        try:
+            return bool(http(f"{url}/health")[1]["status"] == "ok")
+        except OSError:
+            return False
+
+    try:
+        wait_until(is_ready)
+        yield
+    finally:
+        process.terminate()
+        process.wait(WAIT_S)
+
+
+def assert_drafts(url: str, **options: str) -> None:
+    """An answer comes, and drafts stand in it."""
+    answer = chat(url, max_tokens=24, **options)
+    assert answer["choices"][0]["message"]["content"]
+    assert answer["timings"]["draft_n"] > 0
+
+
+@pytest.fixture
+def odd(cli: Cli, crafted: Path) -> Path:
+    """The main file of the pair in a folder with every character that somebody quotes."""
+    folder = cli.folder / ODD
+    shutil.copytree(crafted, folder, ignore=shutil.ignore_patterns("*.py", "__pycache__"))
+    return folder / "crafted.gguf"
+
+
+def test_the_script_is_the_server(cli: Cli, odd: Path) -> None:
+    port = free_port()
+    script = cli.folder / "serve.sh"
+    text = export(cli, "sh", "--port", str(port), "--n-max", "2", model=odd)
+    script.write_text(text, encoding="utf-8")
+    argv = ["sh", str(script), "--alias", "mine"]
+    with serving(cli, argv, f"http://127.0.0.1:{port}"):
+        assert_drafts(f"http://127.0.0.1:{port}")
+        _, models = http(f"http://127.0.0.1:{port}/v1/models")
+        assert models["data"][0]["id"] == "mine"
+
+
+def test_the_router_of_llama_server_drafts_with_the_preset(cli: Cli) -> None:
+    """Without its spec-type the router would load the drafter and never use it."""
+    port = free_port()
+    text = export(cli, "preset-ini", "--n-max", "2")
+    assert "\nspec-type = draft-mtp\n" in text
+    file = cli.folder / "preset.ini"
+    file.write_text(text, encoding="utf-8")
+    parsed = configparser.ConfigParser(delimiters=("=",), comment_prefixes=(";",))
+    parsed.optionxform = str  # type: ignore[assignment, method-assign]  # as it is documented
+    parsed.read_string(text)
+    assert parsed.sections() == ["crafted"]
+    assert not {"port", "host", "verbosity"} & set(parsed["crafted"])
+    line = next(one[2:] for one in text.splitlines() if "--models-preset" in one)
+    argv = [*shlex.split(line), "--port", str(port)]
+    with serving(cli, argv, f"http://127.0.0.1:{port}"):
+        assert_drafts(f"http://127.0.0.1:{port}", model="crafted")
+
+
+def test_the_entry_of_llama_swap_is_yaml_and_its_command_serves(cli: Cli, odd: Path) -> None:
+    """llama-swap puts a port into the command, and splits it as a shell does."""
+    text = export(cli, "llama-swap", "--n-max", "2", model=odd)
+    whole = yaml.safe_load(text)
+    assert list(whole) == ["models"]
+    (entry,) = whole["models"].values()
+    assert set(entry) <= {"cmd", "env"}
+    port = free_port()
+    argv = shlex.split(entry["cmd"].replace("${PORT}", str(port)))
+    assert argv.count("--port") == argv.count("--host") == 1
+    env = dict(one.split("=", 1) for one in entry.get("env", []))
+    with serving(cli, argv, f"http://127.0.0.1:{port}", env):
+        assert_drafts(f"http://127.0.0.1:{port}")
+
+
+def unit_words(line: str) -> list[str]:
+    """A line of a unit as systemd reads it (systemd.syntax, systemd.service)."""
+    words = re.findall(r'"((?:\\.|[^"\\])*)"|(\S+)', line)
+    read = (re.sub(r"\\(.)", r"\1", quoted or bare) for quoted, bare in words)
+    return [word.replace("%%", "%").replace("$$", "$") for word in read]
+
+
+def test_the_unit_starts_what_the_plan_says(cli: Cli, odd: Path) -> None:
+    port = free_port()
+    text = export(cli, "systemd", "--port", str(port), "--n-max", "2", model=odd)
+    joined = text.replace("\\\n", "")
+    fields = dict(line.split("=", 1) for line in joined.splitlines() if re.match(r"\w+=", line))
+    assert (fields["Restart"], fields["WantedBy"]) == ("on-failure", "default.target")
+    argv = unit_words(fields["ExecStart"])
+    assert str(odd) in argv
+    env = dict(unit_words(f"{fields['Environment']}")[0].split("=", 1) for _ in range(1))
+    with serving(cli, argv, f"http://127.0.0.1:{port}", env):
+        assert_drafts(f"http://127.0.0.1:{port}")
+
+
+@pytest.mark.systemd
+@pytest.mark.parametrize("name", ["crafted", ODD])
+def test_systemd_has_nothing_to_say_about_the_unit(cli: Cli, odd: Path, name: str) -> None:
+    model = odd if name == ODD else "crafted"
+    file = cli.folder / "llmtp-crafted.service"
+    file.write_text(export(cli, "systemd", "--n-max", "2", model=model), encoding="utf-8")
+    argv = ["systemd-analyze", "--user", "verify", str(file)]
+    env = cli.env | {"XDG_RUNTIME_DIR": str(cli.folder)}
+    done = subprocess.run(argv, env=env, capture_output=True, text=True, timeout=WAIT_S)
+    ours = [line for line in done.stderr.splitlines() if "llmtp" in line]
+    assert (done.returncode, ours) == (0, []), done.stderr
+
+
+@pytest.mark.parametrize("to", FORMATS)
+def test_no_file_asks_for_a_log_that_nobody_reads(cli: Cli, to: str) -> None:
+    assert "verbosity" not in export(cli, to)
+
+
+@pytest.mark.parametrize("to", FORMATS)
+def test_variables_that_the_engine_reads_as_flags_are_kept_from_it(cli: Cli, to: str) -> None:
+    result = cli("export", "crafted", "--to", to, env={"LLAMA_ARG_CTX_SIZE": "1"})
+    unset = {
+        "sh": "\nunset LLAMA_ARG_CTX_SIZE\n",
+        "systemd": "\nUnsetEnvironment=LLAMA_ARG_CTX_SIZE\n",
+        "llama-swap": "      env -uLLAMA_ARG_CTX_SIZE /",
+        "preset-ini": "; env -u LLAMA_ARG_CTX_SIZE ",
+    }
+    assert unset[to] in result.stdout
+
+
+@pytest.mark.parametrize("to", FORMATS)
+@pytest.mark.parametrize("name", ["a\nb", "a\x1bb", "a\x85b"])
+def test_a_name_with_control_characters_is_refused(
+    cli: Cli, crafted: Path, to: str, name: str
+) -> None:
+    folder = cli.folder / name
+    shutil.copytree(crafted, folder, ignore=shutil.ignore_patterns("*.py", "__pycache__"))
+    result = cli("export", folder / "crafted.gguf", "--to", to)
+    assert_one_clear_line(result, 2, "no file of settings can hold", "rename the file")
+    assert result.stdout == ""
+
+
+@pytest.mark.parametrize(
+    ("to", "name", "word"),
+    [
+        ("preset-ini", "a;b", "no ; or #"),
+        ("preset-ini", "a#b", "no ; or #"),
+        ("llama-swap", "a${PORT}b", "for a macro"),
+    ],
+)
+def test_a_name_that_the_format_has_no_form_for_is_refused(
+    cli: Cli, crafted: Path, to: str, name: str, word: str
+) -> None:
+    folder = cli.folder / name
+    shutil.copytree(crafted, folder, ignore=shutil.ignore_patterns("*.py", "__pycache__"))
+    result = cli("export", folder / "crafted.gguf", "--to", to)
+    assert_one_clear_line(result, 2, word, "rename")
+
+
+@pytest.mark.parametrize("to", ["llama-swap", "preset-ini"])
+@pytest.mark.parametrize("option", ["--host", "--port", "--api-key-file"])
+def test_who_has_its_own_address_takes_none(cli: Cli, to: str, option: str) -> None:
+    value = {"--host": "127.0.0.1", "--port": "8081", "--api-key-file": "key"}[option]
+    result = cli("export", "crafted", "--to", to, option, value)
+    assert_one_clear_line(result, 2, f"{option} does not go with --to {to}", "leave it out")
+
+
+def test_a_wider_host_needs_a_key_here_too(cli: Cli) -> None:
+    result = cli("export", "crafted", "--to", "sh", "--host", "0.0.0.0")
+    assert_one_clear_line(result, 2, "lets other machines in")
+
+
+def test_flags_for_the_engine_come_along(cli: Cli) -> None:
+    words = ("--", "--alias", "a b", "--no-warmup")
+    text = export(cli, "preset-ini", *words)
+    assert "\nalias = a b\nno-warmup = true\n" in text
+    line = export(cli, "sh", *words).replace("\\\n", "")
+    assert shlex.split(line, comments=True)[-4:-1] == ["--alias", "a b", "--no-warmup"]
+
+
+def test_the_json_has_the_same_text(cli: Cli) -> None:
+    body = cli("export", "crafted", "--to", "sh", "--json").json
+    assert set(body["data"]) == {"to", "name", "text", "argv"}
+    assert body["data"]["text"] == cli("export", "crafted", "--to", "sh", "-q").stdout
+
+
+def test_without_a_format_it_says_which_there_are(cli: Cli) -> None:
+    result = cli("export", "crafted")
+    assert_one_clear_line(result, 2, "--to")
+    result = cli("export", "crafted", "--to", "docker")
+    assert_one_clear_line(result, 2, *FORMATS)
+    assert os.linesep in result.stderr
