@@ -33,6 +33,7 @@ _PROXIES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--soak", action="store_true", help="full counts instead of seconds")
     parser.addoption("--fuzz", action="store_true", help="also the coverage-guided fuzzer")
+    parser.addoption("--shells", action="store_true", help="also TAB in zsh and fish")
     parser.addoption("--systemd", action="store_true", help="also what systemd-analyze says")
     parser.addoption("--browser", action="store_true", help="also the page in a real Chromium")
     parser.addoption("--seed", type=int, default=None, help="seed of random moments and damage")
@@ -47,6 +48,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     wanted = {
         "fuzz": config.getoption("--fuzz") or config.getoption("--soak"),
         "browser": config.getoption("--browser"),
+        "shells": config.getoption("--shells"),
         "systemd": config.getoption("--systemd"),
     }
     unwanted = [name for name, is_wanted in wanted.items() if not is_wanted]

@@ -11,22 +11,7 @@ from collections.abc import Iterator, Sequence, Set
 import typer
 
 from llmtp import __version__
-from llmtp.cli import (
-    bench,
-    bug_report,
-    check,
-    config,
-    doctor,
-    export,
-    plan,
-    profiles,
-    pull,
-    servers,
-    shelf,
-    top,
-    tune,
-)
-from llmtp.cli import run as run_command
+from llmtp.cli.commands import Commands
 from llmtp.cli.env import Env
 from llmtp.cli.output import Out, ReaderGoneError
 from llmtp.errors import ExitCode, Finding, LlmtpError, UsageError
@@ -42,30 +27,12 @@ _VERBOSE, _QUIET = {"--verbose", "-v"}, {"--quiet", "-q"}
 
 app = typer.Typer(
     name="llmtp",
+    cls=Commands,
     help="Run Gemma 4 on llama.cpp with its matching MTP drafter, proved and watched.",
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command("run")(run_command.command)
-app.command("top")(top.command)
-app.command("ps")(servers.ps_command)
-app.command("stop")(servers.stop_command)
-app.command("logs")(servers.logs_command)
-app.command("wait")(servers.wait_command)
-app.command("env")(servers.env_command)
-app.command("pull")(pull.command)
-app.command("list")(shelf.list_command)
-app.command("rm")(shelf.rm_command)
-app.command("check")(check.command)
-app.command("plan")(plan.command)
-app.command("export")(export.command)
-app.command("bench")(bench.command)
-app.command("tune")(tune.command)
-app.command("doctor")(doctor.command)
-app.command("bug-report")(bug_report.command)
-app.add_typer(profiles.app, name="profiles")
-app.add_typer(config.app, name="config")
 
 
 @app.callback(invoke_without_command=True)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from llmtp.cli import complete
 from llmtp.cli.env import Env
 from llmtp.cli.options import (
     CtxOpt,
@@ -37,7 +38,12 @@ _OF_COMPARE = ("compare", "_json")
 
 ModelArg = Annotated[
     str | None,
-    typer.Argument(metavar="MODEL", help="As for run. Not with --compare.", show_default=False),
+    typer.Argument(
+        metavar="MODEL",
+        autocompletion=complete.models,
+        help="As for run. Not with --compare.",
+        show_default=False,
+    ),
 ]
 NMaxesOpt = Annotated[
     str, typer.Option("--n-max", metavar="N,N", help="Arms beside off, which is always one.")

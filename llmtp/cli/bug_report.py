@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from llmtp.cli import complete
 from llmtp.cli.env import Env
 from llmtp.cli.options import JsonOpt, QuietOpt
 from llmtp.errors import NotFoundError
@@ -16,7 +17,9 @@ def command(
     server: Annotated[
         str | None,
         typer.Argument(
-            metavar="[ID]", help="A server. Default: the one that runs, or the last that did."
+            metavar="[ID]",
+            autocompletion=complete.known_servers,
+            help="A server. Default: the one that runs, or the last that did.",
         ),
     ] = None,
     out: Annotated[

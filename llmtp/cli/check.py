@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from llmtp.cli import complete
 from llmtp.cli.env import Env
 from llmtp.cli.options import JsonOpt, ModelArg, OfflineOpt, QuantOpt, QuietOpt
 from llmtp.errors import ExitCode, UsageError
@@ -17,7 +18,9 @@ def command(
     draft: Annotated[
         str | None,
         typer.Argument(
-            metavar="[DRAFT]", help="The drafter, as MODEL. Default: the one that run would use."
+            metavar="[DRAFT]",
+            autocompletion=complete.drafters,
+            help="The drafter, as MODEL. Default: the one that run would use.",
         ),
     ] = None,
     quant: QuantOpt = None,

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from llmtp.cli import complete
 from llmtp.errors import UsageError
 from llmtp.text import clean
 from llmtp.units import parse_count
@@ -19,6 +20,7 @@ ModelArg = Annotated[
     str,
     typer.Argument(
         metavar="MODEL",
+        autocompletion=complete.models,
         help="A profile such as gemma-4-12b, a .gguf file, or hf:OWNER/REPO[:QUANT][@REVISION].",
     ),
 ]
@@ -37,7 +39,10 @@ LastStartOpt = Annotated[
 DraftOpt = Annotated[
     str,
     typer.Option(
-        "--draft", metavar="auto|off|PATH", help="The MTP drafter (also hf:OWNER/REPO), or none."
+        "--draft",
+        metavar="auto|off|PATH",
+        autocompletion=complete.drafters,
+        help="The MTP drafter (also hf:OWNER/REPO), or none.",
     ),
 ]
 QuantOpt = Annotated[

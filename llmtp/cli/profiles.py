@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from llmtp.cli import complete
 from llmtp.cli.env import Env
 from llmtp.cli.options import JsonOpt, QuietOpt
 from llmtp.errors import ExitCode, Finding, LlmtpError
@@ -43,7 +44,12 @@ def listing(ctx: typer.Context, _quiet: QuietOpt = False, _json: JsonOpt = False
 @app.command("show")
 def show(
     ctx: typer.Context,
-    name: Annotated[str, typer.Argument(metavar="NAME", help="A profile, or a YAML file.")],
+    name: Annotated[
+        str,
+        typer.Argument(
+            metavar="NAME", autocompletion=complete.profile_files, help="A profile, or a YAML file."
+        ),
+    ],
     _quiet: QuietOpt = False,
     _json: JsonOpt = False,
 ) -> None:
@@ -60,7 +66,11 @@ def validate(
     ctx: typer.Context,
     names: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[NAME_OR_FILE]...", help="Default: all, shipped and yours."),
+        typer.Argument(
+            metavar="[NAME_OR_FILE]...",
+            autocompletion=complete.profile_files,
+            help="Default: all, shipped and yours.",
+        ),
     ] = None,
     _quiet: QuietOpt = False,
     _json: JsonOpt = False,

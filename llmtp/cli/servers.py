@@ -6,12 +6,24 @@ from typing import Annotated
 
 import typer
 
+from llmtp.cli import complete
 from llmtp.cli.env import Env
 from llmtp.cli.options import JsonOpt, QuietOpt
 from llmtp.errors import ExitCode
 
 IdArg = Annotated[
-    str | None, typer.Argument(metavar="[ID]", help="A server, as `llmtp ps` names it.")
+    str | None,
+    typer.Argument(
+        metavar="[ID]", help="A server, as `llmtp ps` names it.", autocompletion=complete.servers
+    ),
+]
+KnownArg = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="[ID]",
+        help="A server, as `llmtp ps` names it.",
+        autocompletion=complete.known_servers,
+    ),
 ]
 
 
@@ -38,7 +50,11 @@ def stop_command(
     ctx: typer.Context,
     which: Annotated[
         str | None,
-        typer.Argument(metavar="[ID|all]", help="A server, as `llmtp ps` names it, or all."),
+        typer.Argument(
+            metavar="[ID|all]",
+            autocompletion=complete.servers,
+            help="A server, as `llmtp ps` names it, or all.",
+        ),
     ] = None,
     _quiet: QuietOpt = False,
     _json: JsonOpt = False,
@@ -61,7 +77,7 @@ def stop_command(
 
 def logs_command(
     ctx: typer.Context,
-    name: IdArg = None,
+    name: KnownArg = None,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until it ends.")] = False,
     _quiet: QuietOpt = False,
     _json: JsonOpt = False,
@@ -87,7 +103,7 @@ def logs_command(
 
 
 def wait_command(
-    ctx: typer.Context, name: IdArg = None, _quiet: QuietOpt = False, _json: JsonOpt = False
+    ctx: typer.Context, name: KnownArg = None, _quiet: QuietOpt = False, _json: JsonOpt = False
 ) -> None:
     """Wait until a server has ended, and exit as it did."""
     from llmtp.server.ending import wait

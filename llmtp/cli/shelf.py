@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from llmtp.cli import complete
 from llmtp.cli.env import Env
 from llmtp.cli.options import JsonOpt, QuietOpt
 from llmtp.errors import UsageError
@@ -39,7 +40,11 @@ def rm_command(
     ctx: typer.Context,
     what: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[WHAT]...", help="A model, hf:OWNER/REPO[:QUANT], or a file."),
+        typer.Argument(
+            metavar="[WHAT]...",
+            autocompletion=complete.models,
+            help="A model, hf:OWNER/REPO[:QUANT], or a file.",
+        ),
     ] = None,
     unused: UnusedOpt = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from llmtp.cli import complete
 from llmtp.cli.env import Env
 from llmtp.cli.options import JsonOpt, QuietOpt
 
@@ -15,6 +16,7 @@ ServerArg = Annotated[
     str | None,
     typer.Argument(
         metavar="[ID or URL]",
+        autocompletion=complete.servers,
         help="A server of ours, as `llmtp ps` names it, or any llama-server or vLLM: "
         "http://HOST:PORT.",
     ),

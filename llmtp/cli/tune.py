@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from llmtp.cli import complete
 from llmtp.cli.env import Env
 from llmtp.cli.options import (
     CtxOpt,
@@ -25,7 +26,11 @@ from llmtp.text import clean
 
 ModelArg = Annotated[
     str | None,
-    typer.Argument(metavar="MODEL", help="As for run; with --forget, or none for all."),
+    typer.Argument(
+        metavar="MODEL",
+        autocompletion=complete.models,
+        help="As for run; with --forget, or none for all.",
+    ),
 ]
 WorkloadOpt = Annotated[
     str | None,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ipaddress
 import os
-import secrets
 import shlex
 from pathlib import Path
 
@@ -90,6 +89,8 @@ def key_file(server_id: str, llmtp: int) -> Path:
 
 def make_key(file: Path) -> None:
     """A new random key in a file that only its owner can read."""
+    import secrets  # 5 ms, for who makes one
+
     try:
         paths.private_dir(file.parent)
         file.unlink(missing_ok=True)
