@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -162,3 +164,67 @@ def test_a_link_to_a_main_model_finds_the_drafter_of_its_target(cli: Cli, tmp_pa
 def test_a_key_that_cannot_be_written(cli: Cli) -> None:
     result = cli("run", "crafted", "--ask", "x", "--make-key", env={"XDG_STATE_HOME": "/proc"})
     assert_one_clear_line(result, 2, "--make-key cannot write")
+
+
+TABLES = [
+    ["check", "demo"], ["plan", "demo"], ["plan", "gemma-4-31b", "--vram", "24GiB", "--offline"],
+    ["doctor"], ["profiles"], ["profiles", "show", "gemma-4-12b"], ["config"], ["ps"],
+    ["top", "--once"],
+]  # fmt: skip
+
+
+@pytest.fixture
+def looked_at(cli: Cli) -> Iterator[Cli]:
+    """There is a server to look at."""
+    assert cli("run", "crafted", "-dq").code == 0
+    yield cli
+    assert cli("stop", "-q").code == 0
+
+
+@pytest.mark.parametrize("columns", [40, 80, 200])
+def test_nothing_that_is_aligned_is_wider_than_the_terminal(looked_at: Cli, columns: int) -> None:
+    """Sentences are left to the terminal to fold, and what is to be copied, as paths are; in a pipe
+    ps keeps a line for each server."""
+    for command in (one for one in TABLES if one != ["ps"]):
+        printed = looked_at(*command, env={"COLUMNS": str(columns)}).stdout
+        lines = [line for line in printed.splitlines() if "/" not in line and line[:1] != "•"]
+        rows = [line for line in lines if re.search(r"\S {2,}\S", line)]
+        rows = [line for line in rows if not re.match(r"  (pass|warn|fail)  [\w-]+: ", line)]
+        assert lines, command
+        assert max(map(len, rows), default=0) <= columns, (command, max(rows, key=len))
+
+
+def test_colours_are_asked_for_or_seen(looked_at: Cli) -> None:
+    colour = re.compile(r"\x1b\[[0-9;]*[349][0-7]m")
+    for command in TABLES:
+        assert "\x1b" not in looked_at(*command).stdout, command
+        forced = looked_at(*command, env={"FORCE_COLOR": "1"}).stdout
+        refused = looked_at(*command, env={"FORCE_COLOR": "1", "NO_COLOR": "1"}).stdout
+        assert not colour.search(refused), command
+        if command[0] in ("check", "plan", "doctor", "top"):
+            assert colour.search(forced), command
+
+
+def test_an_ascii_terminal_is_told_the_same(looked_at: Cli) -> None:
+    for command in TABLES:
+        result = looked_at(*command, env={"PYTHONIOENCODING": "ascii"})
+        assert (result.stdout + result.stderr).isascii(), command
+        assert result.stdout.count("?") == looked_at(*command).stdout.count("?"), command
+
+
+def test_an_ascii_terminal_shows_bars_arrows_and_dots(cli: Cli) -> None:
+    plain = {"PYTHONIOENCODING": "ascii"}
+    assert "-> type the name" in cli("check", "nope", env=plain).stderr
+    plan = cli("plan", "demo", env=plain).stdout
+    assert re.search(r"^RAM  [#%+:x/.]{20,}$", plan, re.MULTILINE)
+    assert "\n* nothing is given up" in plan
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "cp1252", "ascii", "utf-16"])
+def test_every_encoding_gets_what_it_has(cli: Cli, encoding: str) -> None:
+    done = subprocess.run(
+        [str(cli.program), "plan", "demo"], env=cli.env | {"PYTHONIOENCODING": encoding},
+        cwd=cli.folder, capture_output=True, timeout=WAIT_S,
+    )  # fmt: skip
+    assert done.returncode == 0
+    assert "nothing is given up" in done.stdout.decode(encoding)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import io
 import os
@@ -17,9 +18,11 @@ from llmtp.cli.output import Out, ReaderGoneError
 from llmtp.errors import ExitCode, Finding, LlmtpError, UsageError
 from llmtp.machine.marks import is_detached
 from llmtp.signals import Interrupted, behind
-from llmtp.text import clean
+from llmtp.text import clean, in_plain_letters
 
 _KEPT_LOG = 1 << 16
+#: The name of what writes characters that a stream has not.
+_PLAIN = "llmtp-plain"
 #: With these `run` prints one envelope.
 _ONCE = {"--ask", "--dry-run", "--detach", "-d"}
 _FOLLOW = {"--follow", "-f"}
@@ -110,13 +113,14 @@ def _run_app(argv: Sequence[str], env: Env) -> int:
 
 def _open_streams() -> None:
     """Python starts with None where a stream is closed; and no word may fail for its encoding."""
+    codecs.register_error(_PLAIN, in_plain_letters)
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if stream is None:
             nowhere = os.open(os.devnull, os.O_WRONLY)
             setattr(sys, name, os.fdopen(nowhere, "w", encoding="utf-8", closefd=False))
         elif isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")
+            stream.reconfigure(errors=_PLAIN)
 
 
 def _env_for(argv: Sequence[str]) -> Env:

@@ -134,7 +134,7 @@ class Out:
                 f"found {finding.observed}" if finding.observed else "",
             ]
             seen = f" ({', '.join(filter(None, parts))})"
-        fix = f"\n  {_dim(_arrow())} {finding.fix}" if finding.fix else ""
+        fix = f"\n  {_dim('→')} {finding.fix}" if finding.fix else ""
         self.must_say(
             f"{paint(finding.level, finding.level + ':', sys.stderr)} {finding.message}{seen}{fix}"
         )
@@ -208,10 +208,6 @@ def is_colourful(stream: TextIO) -> bool:
 def paint(level: str, text: str, stream: TextIO) -> str:
     """Text in the colour of its level, where the stream shows colours."""
     return f"\x1b[{_COLOURS[level]}m{text}\x1b[0m" if is_colourful(stream) else text
-
-
-def _arrow() -> str:
-    return "→" if (sys.stderr.encoding or "").lower().startswith("utf") else "->"
 
 
 def _dim(text: str) -> str:

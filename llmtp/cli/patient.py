@@ -33,7 +33,7 @@ class PatientStream(io.TextIOBase):
         return bool(self._rest)
 
     def write(self, text: str) -> int:
-        data = text.encode(self._stream.encoding or "utf-8", "replace")
+        data = text.encode(self._stream.encoding or "utf-8", self._stream.errors or "replace")
         if len(self._rest) + len(data) <= MOST_BYTES:
             self._rest += data
         self.flush()

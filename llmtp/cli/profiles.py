@@ -21,7 +21,7 @@ from llmtp.text import clean
 if TYPE_CHECKING:
     from llmtp.profiles import Profile, Source
 
-_LEAST_WIDTH = 40
+_LEAST_WIDTH, _LEAST_ROOM = 40, 16
 _MOST_WIDTH = 120
 
 app = typer.Typer(help="Show the names that can be run, and check your own.")
@@ -198,9 +198,12 @@ def _wrapped(row: tuple[str, ...], widths: list[int], indent: str) -> str:
     cells = zip(row[:-1], widths, strict=True)
     first = indent + "".join(f"{cell.ljust(width)}  " for cell, width in cells)
     text = clean(" ".join(row[-1].split()), 2000)
-    wrapped = textwrap.wrap(
-        text, max(columns - len(first), 20), break_on_hyphens=False, break_long_words=False
-    )
+    is_narrow = columns - len(first) < _LEAST_ROOM
+    room = columns - (len(indent) + 2 if is_narrow else len(first))
+    wrapped = textwrap.wrap(text, room, break_on_hyphens=False, break_long_words=False)
+    if is_narrow:
+        lines = (first.rstrip(), *(f"{indent}  {line}" for line in wrapped))
+        return "".join(f"{line}\n" for line in lines)
     return "".join(f"{line}\n" for line in _hung(first, wrapped or [""]))
 
 

@@ -18,6 +18,7 @@ _LOOPBACK = ("127.0.0.1", "localhost")
 _HTTP_PROXIES = ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY")
 _NO_PROXY = ("no_proxy", "NO_PROXY")
 _HUB = "huggingface.co"
+_MISTYPED = 0.85
 #: What a shell can set, and so unset.
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
@@ -63,7 +64,7 @@ def _unknown(environ: Mapping[str, str]) -> Iterator[Check]:
     known = {variable_of(name) for name in SETTINGS}
     for name in environ:
         is_near = name.startswith("LLMTP_") and name not in known
-        if is_near and (near := near_names(name, known)):
+        if is_near and (near := near_names(name, known, _MISTYPED)):
             words = f"nothing reads {clean(name, 60)}; {near}"
             yield Check("shell", "unknown-variable", "warn", words, f"unset {name}")
 

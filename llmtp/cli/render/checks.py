@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
+from collections.abc import Sequence
 
 from llmtp.cli.output import paint
 from llmtp.gguf.model import ModelFacts
@@ -19,16 +21,23 @@ def render(checked: Checked) -> str:
         for role, facts in (("main", checked.reference.main), ("draft", checked.reference.draft))
         if facts is not None
     ]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = [
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in rows
-    ]
+    lines = _aligned(rows)
+    if max(map(len, lines)) > shutil.get_terminal_size().columns:
+        lines = [line for role, *cells in rows for line in (role, *(f"  {one}" for one in cells))]
     word, level = ("compatible", "ok") if checked.compatible else ("rejected", "error")
     lines.append(paint(level, f"{word}: {_verdict(checked.compatible)}", sys.stdout))
     if checked.fetched_bytes:
         lines.append(f"{format_bytes(checked.fetched_bytes)} were read to know that")
     return "\n".join(lines) + "\n"
+
+
+def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    """A line a row, its cells below each other."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    ]
 
 
 def _verdict(compatible: bool) -> str:

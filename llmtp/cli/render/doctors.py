@@ -48,8 +48,7 @@ def _line(console: Console, check: Check, width: int) -> None:
             text.stylize(_STYLES[check.status], 2, 2 + len(check.status))
         console.print(text, soft_wrap=True)
     if check.fix:
-        arrow = "→" if (console.encoding or "").lower().startswith("utf") else "->"
-        text = Text(f"        {arrow} ", style="dim")
+        text = Text("        → ", style="dim")
         # It is to be copied, so it is never cut.
         fix = clean(check.fix, len(check.fix))
         console.print(text + Text(fix, style="cyan"), soft_wrap=True)
@@ -65,10 +64,10 @@ def _profiles(console: Console, fits: Sequence[Fit]) -> None:
             Column("", ["  pass" if fit.fits else "  no" for fit in fits], left=True),
             Column("profile", cells("name"), left=True),
             Column("quant", cells("quant"), left=True),
-            Column("context", cells("ctx")),
-            Column("n-max", cells("n_max")),
-            Column("download", cells("download"), rank=1),
-            Column("on", cells("device"), rank=2, left=True),
+            Column("context", cells("ctx"), rank=1),
+            Column("n-max", cells("n_max"), rank=2),
+            Column("download", cells("download"), rank=3),
+            Column("on", cells("device"), rank=4, left=True),
         ],
     )
 
