@@ -97,6 +97,25 @@ def test_the_readme_shows_every_command(cli: Cli) -> None:
         assert f"`{name} " in text, name
 
 
+def test_the_reference_of_commands_is_what_help_says() -> None:
+    """Mend it with scripts/write_commands.py."""
+    from write_commands import PAGE, page
+
+    assert PAGE.read_text(encoding="utf-8") == page()
+
+
+def test_every_link_within_the_readme_leads_somewhere() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    plain = re.sub(r"^(`{3,}).*?^\1`*$", "", text, flags=re.MULTILINE | re.DOTALL)
+    heads = re.findall(r"^#+ (.+)$", plain, re.MULTILINE)
+    anchors = {re.sub(r"[^\w -]", "", head.lower()).replace(" ", "-") for head in heads}
+    for link in re.findall(r"\]\(([^)]+)\)", plain):
+        if link.startswith("#"):
+            assert link[1:] in anchors, link
+        elif "://" not in link:
+            assert (ROOT / link).exists(), link
+
+
 def test_the_readme_lists_every_pair_rule_with_its_test() -> None:
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     row = r"^\| (`[a-z-]+`(?:, `[a-z-]+`)*) \| (?:error|warning|info) \|.*\| `(.+)` \|$"

@@ -153,3 +153,19 @@ def test_few_right_drafts_are_told(cli: Cli) -> None:
     out, err = running.process.communicate(timeout=WAIT_S)
     assert (running.process.returncode, err) == (0, "")
     assert re.fullmatch(r"(only \d+% of the drafts are right: llmtp top\n)*", out)
+
+
+def test_the_first_screen_of_the_readme_is_all_that_a_beginner_needs(cli: Cli) -> None:
+    """The first run, the first script and the first measurement, typed as they stand there."""
+    readme = (FOLDER.parent.parent / "README.md").read_text(encoding="utf-8")
+    block = readme.split("```sh\n", 1)[1].split("```", 1)[0]
+    assert readme.index(block) < 2500, "it is on the first screen"
+    lines = block.replace(". .venv/bin/activate\n", "set -eu\n").replace("budget 20", "budget 1")
+    done = subprocess.run(
+        ["bash", "-c", lines], env=paths(cli), cwd=cli.folder, capture_output=True, text=True,
+        timeout=WAIT_S,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    for said in ("run it: llmtp run", "def add(", '"choices"', "tokens/s"):
+        assert said in done.stdout, said
+    assert cli("ps", "--json").json["data"]["servers"] == []
