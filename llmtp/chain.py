@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from llmtp import config
 from llmtp.engine.command import Command, Serving, build_command, quote
 from llmtp.engine.find import Engine, find_engine
 from llmtp.errors import DoesNotFitError, Finding, LlmtpError, PairRejectedError
@@ -326,7 +327,8 @@ def pull(asked: Asked, engine: str | None, watch: Watch) -> Pulled:
     What was there is proved by its sha256 too, and fetched anew where that is wrong.
     """
     look = _Look(engine, None)
-    chosen = select(asked, Wishes(), look.machine, fresh=True)
+    wishes = Wishes(margin=config.margin_bytes())
+    chosen = select(asked, wishes, look.machine, fresh=True)
     _judged(chosen.reference)
     fetched = _fetch(asked.model, chosen, watch, all_files=True)
     checked = _judged(chosen.catalogue.on_disk(chosen.reference))

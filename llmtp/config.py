@@ -180,8 +180,11 @@ def _variable(variable: str) -> str | None:
 
 @functools.cache
 def _read(path: Path) -> Config:
-    if not paths.exists(path):
+    if not os.path.lexists(path):
         return Config()
+    if not os.path.isfile(path):  # noqa: PTH113 - Path's raises
+        shown = clean(str(path), 300)
+        raise UsageError(f"{shown} is no file", rule="yaml", fix=f"see what it is: ls -ld {shown}")
     from llmtp import yamlfile
 
     file = yamlfile.load(path)

@@ -75,29 +75,47 @@ def select(
     def choose(one: Asked) -> Selection:
         return _select(one, wishes, look, fresh=fresh, imagined=imagined, survey=survey)
 
-    return _preferring(asked, choose, wishes, look)
+    return _preferring(asked, choose, wishes, look, survey=survey)
 
 
 def _preferring(
-    asked: Asked, choose: Callable[[Asked], Selection], wishes: Wishes, look: Callable[[], Machine]
+    asked: Asked,
+    choose: Callable[[Asked], Selection],
+    wishes: Wishes,
+    look: Callable[[], Machine],
+    *,
+    survey: bool,
 ) -> Selection:
-    """The quant that is preferred; where that cannot be, any, and why."""
+    """The quant that is preferred, beside what else there is if asked; where that cannot be, any,
+    and why."""
     quant = asked.preferred
     anyhow = replace(asked, preferred=None)
     is_open = asked.quant is None and Catalogue(anyhow, offline=True).leaves_quant
     if quant is None or not is_open:
         return choose(anyhow)
+    preferred = None
     try:
-        found = choose(replace(anyhow, quant=quant))
-        plan = make_plan(found.reference, look(), wishes)
+        preferred = choose(replace(anyhow, quant=quant))
+        plan = make_plan(preferred.reference, look(), wishes)
         if grade(plan, smaller_drafter=False).is_usable:
-            return found
-        why = ", ".join(f"{one.wanted} would become {one.got}" for one in plan.given_up)
+            found = replace(preferred, why=f"{clean(quant, 40)} is preferred")
+            return _beside(found, choose(anyhow)) if survey else found
+        why = f"it would need {', '.join(one.words() for one in plan.given_up)}"
     except (BadFileError, DoesNotFitError, DownloadError, NotFoundError) as error:
         why = str(error)
+    found = choose(anyhow)
+    if preferred is not None and found.reference.main.path == preferred.reference.main.path:
+        return found
     text = f"the preferred quant {clean(quant, 40)} is not used: {why}"
     finding = Finding("quant-passed-over", "info", text, fix=_UNPREFERRED)
-    return replace(choose(anyhow), findings=(finding,))
+    return replace(found, findings=(finding,))
+
+
+def _beside(found: Selection, others: Selection) -> Selection:
+    """What was chosen, among all that there is."""
+    size = found.reference.main.file_bytes
+    shown = (replace(one, chosen=one.file_bytes == size) for one in others.alternatives)
+    return replace(found, alternatives=tuple(shown))
 
 
 def _select(
@@ -150,7 +168,7 @@ def select_published(
     def choose(one: Asked) -> Selection:
         return _select_published(one, wishes, look, error, survey=survey)
 
-    return _preferring(asked, choose, wishes, look)
+    return _preferring(asked, choose, wishes, look, survey=survey)
 
 
 def _select_published(

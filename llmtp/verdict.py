@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import contextlib
+from dataclasses import dataclass, replace
 from typing import Any
 
 from llmtp.errors import BadFileError, Finding, NotFoundError
@@ -50,7 +51,12 @@ def judge(reference: Reference, fetched_bytes: int = 0) -> Checked:
 
 
 def check(asked: Asked) -> Checked:
-    """Find the pair that stands first, on this disk or else at the Hub, and judge it there."""
+    """Find the pair that stands first, on this disk or else at the Hub, and judge it there: in the
+    preferred quant where there is that."""
+    quant, asked = asked.preferred, replace(asked, preferred=None)
+    if quant is not None and Catalogue(asked, offline=True).leaves_quant:
+        with contextlib.suppress(NotFoundError):
+            return check(replace(asked, quant=quant))
     try:
         return judge(Catalogue(asked, offline=True).first())
     except (NotFoundError, BadFileError):

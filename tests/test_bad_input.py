@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import socket
+import subprocess
 from pathlib import Path
 
 import pytest
 from builders import gguf, make_huge_main, tensor, text_entry
-from harness import Cli, assert_one_clear_line
+from harness import Cli, Result, assert_one_clear_line
 
 
 def assert_refused(cli: Cli, code: int, words: str, *args: str | Path) -> None:
@@ -190,3 +192,27 @@ def test_words_that_nobody_asked_for(cli: Cli) -> None:
 
 def test_hub_references_say_what_to_do(cli: Cli) -> None:
     assert_refused(cli, 8, "llmtp pull", "hf:owner/repo:Q4_K_M", "--offline")
+
+
+def test_a_mistyped_command_is_near_another(cli: Cli) -> None:
+    assert_one_clear_line(cli("runn"), 2, "no command 'runn'; did you mean 'run'", "llmtp --help")
+    assert_one_clear_line(cli("xyzzy"), 2, "No such command 'xyzzy'")
+
+
+def test_completion_that_cannot_be_installed_is_one_line(cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    shells = {"HOME": str(tmp_path / "file"), "SHELL": "/bin/bash"}
+    done = subprocess.run(
+        ["bash", "-c", f"{cli.program} --install-completion; exit $?"], env=cli.env | shells,
+        capture_output=True, text=True,
+    )  # fmt: skip
+    result = Result(done.returncode, done.stdout, done.stderr)
+    assert_one_clear_line(result, 2, "completion cannot be installed", "--show-completion")
+
+
+def test_a_question_of_any_bytes_is_asked(cli: Cli) -> None:
+    done = subprocess.run(
+        [os.fsencode(cli.program), b"run", b"crafted", b"--ask", b"\xff?", b"-q"],
+        env=cli.env, cwd=cli.folder, capture_output=True, text=True,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")

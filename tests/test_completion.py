@@ -78,9 +78,11 @@ def test_profiles_and_files(cli: Cli) -> None:
 def test_names_that_a_shell_would_read_otherwise_are_not_offered(cli: Cli) -> None:
     """Shells put what they are offered into the line as it is."""
     for name in ("x$(touch pwned).gguf", "x`id`.gguf", "x y.gguf", "x;y.gguf", "x\ny.gguf",
-                 "x\x1b[31m.gguf", "x'.gguf", "x&.gguf", "x.gguf"):  # fmt: skip
+                 "x\x1b[31m.gguf", "x'.gguf", "x&.gguf", "xé.gguf", "--engine=x.gguf"):  # fmt: skip
         (cli.folder / name).touch()
-    assert tab(cli, "run", "x") == ["x.gguf"]
+    assert tab(cli, "run", "x") == ["xé.gguf"]
+    assert "--engine=x.gguf" not in tab(cli, "run", "")
+    assert tab(cli, "run", "./--e") == ["./--engine=x.gguf"]
 
 
 def test_servers(cli: Cli) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -67,6 +68,8 @@ def test_each_value_comes_from_where_it_says(cli: Cli, tmp_path: Path) -> None:
 def test_the_cache_of_huggingface_hub_is_named_by_its_variable(cli: Cli, tmp_path: Path) -> None:
     cache = shown(cli, HF_HUB_CACHE=str(tmp_path))["cache"]
     assert said(cache) == (str(tmp_path), "HF_HUB_CACHE")
+    cache = shown(cli, HF_HOME=str(tmp_path))["cache"]
+    assert said(cache) == (f"{tmp_path}/hub", "HF_HOME")
 
 
 def test_a_flag_goes_before_a_variable_and_that_before_the_file(cli: Cli) -> None:
@@ -144,6 +147,16 @@ def test_a_wrong_variable_is_one_clear_line(cli: Cli, name: str, value: str) -> 
     assert_one_clear_line(result, 2, f"LLMTP_{name} {value!r}", f"unset LLMTP_{name}")
 
 
+def test_a_file_that_is_none_is_not_waited_for(cli: Cli) -> None:
+    file = cli.profiles.with_name("config.yaml")
+    os.mkfifo(file)
+    for command in (["config"], ["check", "crafted"]):
+        assert_one_clear_line(cli(*command), 2, "config.yaml is no file", "ls -ld")
+    file.unlink()
+    file.mkdir()
+    assert_one_clear_line(cli("config"), 2, "config.yaml is no file")
+
+
 def test_doctor_tells_of_both_and_goes_on(cli: Cli) -> None:
     write(cli, "hots: x\n")
     env = {"LLMTP_CACHE": "models", "LLMTP_MARGN": "1GiB"}
@@ -202,7 +215,26 @@ def test_a_preferred_quant_is_taken_where_it_is_and_fits(cli: Cli) -> None:
     write(cli, "quant: Q8_0\n")
     name, findings = plan("9500MiB")
     assert (name, findings[0]["rule"]) == ("Q4_K_M.gguf", "quant-passed-over")
-    assert "all on the GPU would become" in findings[0]["message"]
+    assert "the CPU" in findings[0]["message"]
+
+
+@pytest.mark.usefixtures("hub")
+def test_a_preference_hides_nothing_of_the_plan(cli: Cli) -> None:
+    write(cli, "quant: Q4_K_M\n")
+    data = cli("plan", "gemma-4-12b", "--vram", "24GiB", "--json").json["data"]
+    rows = [(one["quant"], one["chosen"]) for one in data["alternatives"]]
+    assert rows == [("Q8_0", False), ("Q4_K_M", True)]
+    assert data["why"][0] == "Q4_K_M is preferred"
+
+
+@pytest.mark.usefixtures("hub")
+def test_check_takes_the_same_file_as_run(cli: Cli) -> None:
+    write(cli, "quant: Q4_K_M\n")
+    main = cli("check", "gemma-4-12b", "--json").json["data"]["main"]["path"]
+    assert main.endswith("gemma-4-12b-it-Q4_K_M.gguf")
+    write(cli, "quant: Q2_K\n")
+    main = cli("check", "gemma-4-12b", "--json").json["data"]["main"]["path"]
+    assert main.endswith("gemma-4-12b-it-Q8_0.gguf")
 
 
 def test_a_preferred_quant_says_nothing_of_a_file(cli: Cli, crafted: Path) -> None:

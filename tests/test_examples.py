@@ -141,6 +141,29 @@ def test_the_drafter_stays_where_it_pays(cli: Cli, least: str, n_max: int) -> No
     assert running.interrupt()[0] == 130
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_wrong_arguments_are_one_line(cli: Cli, name: str) -> None:
+    result = example(cli, name)
+    assert result.code != 0
+    assert len(result.stderr.splitlines()) == 1
+    assert "usage: " in result.stderr
+    assert result.stdout == ""
+
+
+def test_outside_of_a_repository_there_is_no_message(cli: Cli) -> None:
+    env = {"GIT_CEILING_DIRECTORIES": str(cli.folder.parent)}
+    cli.env |= env
+    result = example(cli, "commit-message.sh", "crafted")
+    assert (result.code, result.stdout) == (128, "")
+    assert "not a git repository" in result.stderr
+
+
+def test_a_server_that_does_not_start_is_told(cli: Cli) -> None:
+    result = example(cli, "watch_acceptance.py", "nope", "0.4")
+    assert result.code == 8
+    assert "there is no profile 'nope'" in result.stderr
+
+
 def test_few_right_drafts_are_told(cli: Cli) -> None:
     running = Serving(cli, "watch_acceptance.py", "crafted", "1.1")
     server = running.server()
@@ -160,7 +183,8 @@ def test_the_first_screen_of_the_readme_is_all_that_a_beginner_needs(cli: Cli) -
     readme = (FOLDER.parent.parent / "README.md").read_text(encoding="utf-8")
     block = readme.split("```sh\n", 1)[1].split("```", 1)[0]
     assert readme.index(block) < 2500, "it is on the first screen"
-    lines = block.replace(". .venv/bin/activate\n", "set -eu\n").replace("budget 20", "budget 1")
+    lines = block.replace(". .venv/bin/activate\n", "set -eu\n")
+    lines = lines.replace("bench demo ", "bench demo --budget 1 ")
     done = subprocess.run(
         ["bash", "-c", lines], env=paths(cli), cwd=cli.folder, capture_output=True, text=True,
         timeout=WAIT_S,

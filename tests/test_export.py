@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import configparser
 import contextlib
-import os
 import re
 import shlex
 import shutil
@@ -14,7 +13,8 @@ from pathlib import Path
 
 import pytest
 import yaml
-from harness import WAIT_S, Cli, assert_one_clear_line, chat, http, wait_until
+from fake_hub import Repo, fake_hub
+from harness import WAIT_S, Cli, assert_one_clear_line, chat, engine_that, http, wait_until
 
 from llmtp.ports import free_port
 
@@ -133,7 +133,9 @@ def test_the_unit_starts_what_the_plan_says(cli: Cli, odd: Path) -> None:
     assert (fields["Restart"], fields["WantedBy"]) == ("on-failure", "default.target")
     argv = unit_words(fields["ExecStart"])
     assert str(odd) in argv
-    env = dict(unit_words(f"{fields['Environment']}")[0].split("=", 1) for _ in range(1))
+    lines = [line.split("=", 1)[1] for line in joined.splitlines() if line[:12] == "Environment="]
+    env = dict(word.split("=", 1) for line in lines for word in unit_words(line))
+    assert env == cli("export", odd, "--to", "systemd", "--json").json["data"]["env"]
     with serving(cli, argv, f"http://127.0.0.1:{port}", env):
         assert_drafts(f"http://127.0.0.1:{port}")
 
@@ -220,7 +222,7 @@ def test_flags_for_the_engine_come_along(cli: Cli) -> None:
 
 def test_the_json_has_the_same_text(cli: Cli) -> None:
     body = cli("export", "crafted", "--to", "sh", "--json").json
-    assert set(body["data"]) == {"to", "name", "text", "argv"}
+    assert set(body["data"]) == {"to", "name", "text", "argv", "env"}
     assert body["data"]["text"] == cli("export", "crafted", "--to", "sh", "-q").stdout
 
 
@@ -229,4 +231,88 @@ def test_without_a_format_it_says_which_there_are(cli: Cli) -> None:
     assert_one_clear_line(result, 2, "--to")
     result = cli("export", "crafted", "--to", "docker")
     assert_one_clear_line(result, 2, *FORMATS)
-    assert os.linesep in result.stderr
+
+
+@pytest.mark.parametrize("to", ["sh", "systemd", "llama-swap"])
+def test_paths_that_were_typed_from_here_hold_anywhere(cli: Cli, crafted: Path, to: str) -> None:
+    shutil.copytree(crafted, cli.folder / "pair", ignore=shutil.ignore_patterns("*.py", "__*"))
+    engine_that(cli.folder)
+    words = ("export", "pair/crafted.gguf", "--draft", "pair/mtp-crafted.gguf", "--to", to)
+    data = cli(*words, "--engine", "./bent/llama-server", "--json").json["data"]
+    for file in ("pair/crafted.gguf", "pair/mtp-crafted.gguf", "bent/llama-server"):
+        assert f"{cli.folder}/{file}" in data["argv"]
+        assert f"{cli.folder}/{file}" in data["text"]
+
+
+def test_what_is_not_here_is_named_as_it_is_pulled(cli: Cli, tmp_path: Path, crafted: Path) -> None:
+    with fake_hub() as hub:
+        hub.repos = {"a/b-GGUF": Repo({"m-Q8_0.gguf": crafted / "crafted.gguf"})}
+        env = hub.env() | {"HF_HOME": str(tmp_path / "hf")}
+        words = ("export", "hf:a/b-GGUF", "--to", "sh", "--quant", "Q8_0", "--draft", "off")
+        result = cli(*words, env=env)
+    assert "warning: the files are not on this disk yet" in result.stderr
+    assert "llmtp pull hf:a/b-GGUF --quant Q8_0 --draft off" in result.stderr
+
+
+def test_a_name_beyond_the_plane_of_most_letters_is_yaml(cli: Cli, crafted: Path) -> None:
+    folder = cli.folder / "one"
+    shutil.copytree(crafted, folder, ignore=shutil.ignore_patterns("*.py", "__*"))
+    (folder / "crafted.gguf").rename(folder / "😀.gguf")
+    text = export(cli, "llama-swap", model=folder / "😀.gguf")
+    assert list(yaml.safe_load(text)["models"]) == ["😀"]
+    refused = cli("export", folder / "😀.gguf", "--to", "sh", env={"PYTHONIOENCODING": "ascii"})
+    assert_one_clear_line(refused, 2, "stdout cannot hold", "PYTHONIOENCODING=utf-8")
+    assert refused.stdout == ""
+
+
+def test_a_backslash_at_the_end_of_a_name_takes_in_no_line(cli: Cli, crafted: Path) -> None:
+    folder = cli.folder / "one"
+    shutil.copytree(crafted, folder, ignore=shutil.ignore_patterns("*.py", "__*"))
+    (folder / "crafted.gguf").rename(folder / "a\\.gguf")
+    text = export(cli, "systemd", model=folder / "a\\.gguf")
+    assert "\nDescription=llama-server with a/\n" in text
+
+
+@pytest.mark.parametrize("name", ["*", "default"])
+def test_sections_that_mean_something_to_the_router_are_refused(
+    cli: Cli, crafted: Path, name: str
+) -> None:
+    folder = cli.folder / "one"
+    shutil.copytree(crafted, folder, ignore=shutil.ignore_patterns("*.py", "__*"))
+    (folder / "crafted.gguf").rename(folder / f"{name}.gguf")
+    result = cli("export", folder / f"{name}.gguf", "--to", "preset-ini")
+    assert_one_clear_line(result, 2, "has no form for", "none of *, default")
+
+
+def test_a_flag_that_comes_twice_is_lost_in_no_preset(cli: Cli) -> None:
+    words = ("--", "--lora", "a.gguf", "--lora", "b.gguf")
+    result = cli("export", "crafted", "--to", "preset-ini", *words)
+    assert "a preset file has no form for --lora b.gguf" in result.stderr
+    assert (result.code, result.stdout) == (2, "")
+
+
+def test_only_names_that_the_engine_reads_are_taken_away(cli: Cli) -> None:
+    odd = {"LLAMA_ARG_X;touch pwned": "1", "LLAMA_ARG_Y\nz": "1", "LLAMA_ARG_PORT": "1"}
+    text = cli("export", "crafted", "--to", "sh", env=odd).stdout
+    assert "\nunset LLAMA_ARG_PORT\n" in text
+    assert "touch" not in text
+
+
+def test_a_wide_host_is_laid_to_who_named_it(cli: Cli) -> None:
+    result = cli("export", "crafted", "--to", "sh", env={"LLMTP_HOST": "0.0.0.0"})
+    assert_one_clear_line(result, 2, "LLMTP_HOST 0.0.0.0 lets other machines in", "--api-key-file FILE")
+
+
+@pytest.mark.parametrize("to", FORMATS)
+def test_a_name_like_an_option_is_a_file(cli: Cli, crafted: Path, to: str) -> None:
+    shutil.copy(crafted / "crafted.gguf", cli.folder / "-x.gguf")
+    words = ("export", "./-x.gguf", "--draft", "off", "--to", to)
+    text = cli(*words).stdout
+    assert f"{cli.folder}/-x.gguf" in text
+    assert "true" not in text.replace("metrics = true", "").replace("credentials = true", "")
+
+
+def test_what_is_no_flag_goes_to_no_engine(cli: Cli) -> None:
+    for command in (["export", "crafted", "--to", "sh"], ["run", "crafted", "--dry-run"]):
+        result = cli(*command, "--", "bogus")
+        assert_one_clear_line(result, 2, "'bogus' is no flag of llama-server", "leave out bogus")

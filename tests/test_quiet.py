@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from pathlib import Path
 
 import pytest
 from harness import Cli, assert_one_clear_line, wait_until
+from write_commands import pages
 
 
 @pytest.mark.parametrize("word", ["-q", "--quiet"])
@@ -15,12 +18,21 @@ def test_an_answer_is_alone(cli: Cli, word: str) -> None:
     assert "tokens/s" in loud.stderr
 
 
-def test_a_server_says_nothing_and_serves(cli: Cli) -> None:
+def test_a_server_says_where_it_is_and_no_more(cli: Cli) -> None:
     with cli.start("run", "crafted", "-q") as running:
         wait_until(lambda: "ready" in cli("ps").stdout)
+        url = cli("ps", "--json").json["data"]["servers"][0]["url"]
         assert cli("stop", "-q").stderr == ""
         assert running.process.wait(30) == 0
-        assert running.rest() == []
+        assert running.rest() == [f"crafted  {url}/v1"]
+
+
+def test_a_server_that_dies_is_no_news_but_a_warning(cli: Cli) -> None:
+    with cli.start("run", "crafted", "-q") as running:
+        wait_until(lambda: "ready" in cli("ps").stdout)
+        os.kill(cli("ps", "--json").json["data"]["servers"][0]["pid"], signal.SIGKILL)
+        assert running.wait_line(lambda line: "starting again in" in line).startswith("warning: ")
+        assert running.interrupt() == 130
 
 
 def test_a_detached_one_prints_its_name_and_url(cli: Cli) -> None:
@@ -39,9 +51,8 @@ def test_warnings_and_errors_stay_and_news_goes(cli: Cli, crafted: Path) -> None
     news, none = (cli("plan", "crafted", "--n-max", "1", "--ctx", "64k", *m) for m in ((), ("-q",)))
     assert (news.code, none.code) == (2, 2)
     assert_one_clear_line(none, 2, "--ctx")
-    info = cli("plan", main, env={"LLMTP_QUANT": "Q8_0"})
-    assert "info: MTP off" in info.stderr
-    assert cli("plan", main, "-q", env={"LLMTP_QUANT": "Q8_0"}).stderr == ""
+    assert "info: MTP off" in cli("plan", main).stderr
+    assert cli("plan", main, "-q").stderr == ""
 
 
 def test_the_json_is_the_same(cli: Cli) -> None:
@@ -50,9 +61,12 @@ def test_the_json_is_the_same(cli: Cli) -> None:
 
 
 def test_every_command_has_it(cli: Cli) -> None:
-    listing = cli("--help").stdout.split("Commands:")[1]
-    names = [line.split()[0] for line in listing.splitlines() if line.startswith("  ")]
-    names = [name for name in names if cli(name, "--help").code == 0]
-    assert len(names) >= 18
-    for name in names:
-        assert "-q, --quiet" in cli(name, "--help").stdout, name
+    for words in (page for page in pages() if page):
+        assert "-q, --quiet" in cli(*words, "--help").stdout, words
+
+
+def test_what_takes_nothing_else_takes_it(cli: Cli) -> None:
+    assert cli("tune", "--forget", "-q").code == 0
+    result = cli("bench", "--compare", "a.json", "b.json", "-q")
+    assert "--quiet" not in result.stderr
+    assert_one_clear_line(result, 8, "a.json")

@@ -35,6 +35,7 @@ def shell(cli: Cli, line: str, **env: str) -> Result:
         ("llmtp run crafted --json | head -1; exit ${PIPESTATUS[0]}", 0),
         ("llmtp run crafted --ask - <&-", 2),
         ("llmtp check crafted >/dev/full", 2),
+        ("llmtp --help >/dev/full", 2),
         ("llmtp check crafted --json >/dev/full", 2),
         ("llmtp run crafted --ask x >/dev/full", 2),
     ],
@@ -203,6 +204,13 @@ def test_colours_are_asked_for_or_seen(looked_at: Cli) -> None:
         assert not colour.search(refused), command
         if command[0] in ("check", "plan", "doctor", "top"):
             assert colour.search(forced), command
+
+
+@pytest.mark.parametrize("columns", ["0", "", "x"])
+def test_a_terminal_that_does_not_say_its_width_is_told_all(cli: Cli, columns: str) -> None:
+    result = cli("plan", "demo", env={"COLUMNS": columns})
+    assert "nothing is given up" in result.stdout
+    assert cli("config", env={"COLUMNS": columns}).stdout.startswith("engine ")
 
 
 def test_an_ascii_terminal_is_told_the_same(looked_at: Cli) -> None:

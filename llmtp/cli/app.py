@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import contextlib
+import errno
 import io
 import os
 import sys
@@ -14,7 +15,7 @@ import typer
 from llmtp import __version__
 from llmtp.cli.commands import Commands
 from llmtp.cli.env import Env
-from llmtp.cli.output import Out, ReaderGoneError
+from llmtp.cli.output import Out, ReaderGoneError, stdout_error
 from llmtp.errors import ExitCode, Finding, LlmtpError, UsageError
 from llmtp.machine.marks import is_detached
 from llmtp.signals import Interrupted, behind
@@ -25,6 +26,7 @@ _KEPT_LOG = 1 << 16
 _PLAIN = "llmtp-plain"
 #: With these `run` prints one envelope.
 _ONCE = {"--ask", "--dry-run", "--detach", "-d"}
+_INSTALL = "--install-completion"
 _FOLLOW = {"--follow", "-f"}
 _VERBOSE, _QUIET = {"--verbose", "-v"}, {"--quiet", "-q"}
 
@@ -102,18 +104,32 @@ def _run_app(argv: Sequence[str], env: Env) -> int:
     except SystemExit as ended:
         # The only one left is Typer's: nobody reads the help that it prints.
         raise ReaderGoneError from ended
+    except OSError as error:
+        if _INSTALL in argv and error.filename is not None:
+            raise UsageError(
+                f"completion cannot be installed: {clean(str(error.filename), 200)}: "
+                f"{error.strerror}",
+                fix="print it, and put it where your shell reads: llmtp --show-completion",
+            ) from error
+        if error.errno in (errno.ENOSPC, errno.EIO) and error.filename is None:
+            raise stdout_error(error) from error
+        raise
     except Exception as error:
         say = getattr(error, "format_message", None)
         if say is None:
             raise
         command = getattr(getattr(error, "ctx", None), "command_path", "llmtp")
-        raise UsageError(clean(say(), 300), fix=f"see {clean(command, 60)} --help") from None
+        said = clean(" ".join(say().split()), 300)
+        raise UsageError(said, fix=f"see {clean(command, 60)} --help") from None
     return code if isinstance(code, int) else ExitCode.OK
 
 
 def _open_streams() -> None:
     """Python starts with None where a stream is closed; and no word may fail for its encoding."""
     codecs.register_error(_PLAIN, in_plain_letters)
+    columns = os.environ.get("COLUMNS", "")
+    if not columns.isdecimal() or int(columns) == 0:
+        os.environ.pop("COLUMNS", None)  # of a terminal that does not say
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if stream is None:

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 _LEAST_BUDGET_S, _MOST_BUDGET_S = 1, 86_400
 _MOST_TOKENS = 8192
 _DEFAULT_N_MAX = "1,2,3,4"
-_OF_COMPARE = ("compare", "_json")
+_OF_COMPARE = ("compare", "_quiet", "_json")
 
 ModelArg = Annotated[
     str | None,

@@ -11,6 +11,8 @@ from typing import Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
+from llmtp.text import clean, near_names
+
 #: Where each is, in the order of `--help`.
 COMMANDS: Mapping[str, str] = {
     "run": "run.command",
@@ -44,9 +46,12 @@ class Commands(TyperGroup):
         """All names, in order."""
         return list(COMMANDS)
 
-    def get_command(self, ctx: Any, cmd_name: str) -> Any:  # noqa: ARG002 - as TyperGroup has it
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
         """One of them; None where there is none of that name."""
         if cmd_name not in COMMANDS:
+            near = near_names(cmd_name, COMMANDS)
+            if near and not ctx.resilient_parsing:
+                ctx.fail(f"There is no command {clean(cmd_name, 40)!r}; {near}")
             return None
         module, _, name = COMMANDS[cmd_name].partition(".")
         found = getattr(import_module(f"llmtp.cli.{module}"), name)

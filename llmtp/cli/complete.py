@@ -7,10 +7,9 @@ be anybody's, and shells put what they are offered into the line as it is: only 
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterator, Sequence
 
-_PLAIN = re.compile(r"[A-Za-z0-9._+@%,=/-]+")
+_HARMLESS = frozenset("._+@%,=-")
 _MOST_FILES, _DEEPEST = 200, 4
 
 
@@ -64,6 +63,8 @@ def _files(incomplete: str, endings: Sequence[str], depth: int = 0) -> Iterator[
     for name, is_folder in _listed(os.path.expanduser(typed) or "."):  # noqa: PTH111 - as it was typed
         if not name.startswith(start) or not _is_plain(name) or (name[0] == "." and not start):
             continue
+        if name[0] == "-" and not typed:
+            continue  # an option, as it would stand there
         if is_folder:
             folders.append(f"{typed}{name}/")
         elif name.lower().endswith(tuple(endings)):
@@ -84,4 +85,4 @@ def _listed(folder: str) -> list[tuple[str, bool]]:
 
 
 def _is_plain(name: str) -> bool:
-    return _PLAIN.fullmatch(name) is not None
+    return all(one.isalnum() or one in _HARMLESS for one in name)

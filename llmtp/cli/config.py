@@ -15,7 +15,11 @@ if TYPE_CHECKING:
 
     from llmtp.config import Value
 
-app = typer.Typer(help="Show the defaults of every command, and who set them.")
+app = typer.Typer(
+    help="Show the defaults of every command, and who set them.",
+    add_completion=False,
+    rich_markup_mode=None,
+)
 
 
 @app.callback(invoke_without_command=True)
@@ -46,7 +50,7 @@ def _show(env: Env) -> None:
     load_config()  # all of it is right, or nothing is shown
     values = {name: value_of(name) for name in SETTINGS}
     if values["cache"].text is None and (variable := hub_variable()):
-        values["cache"] = Value(os.environ[variable], variable)
+        values["cache"] = Value(str(hub_cache()), variable)
     rows = [
         {
             "name": name,
@@ -91,16 +95,16 @@ def _draw(console: Console, values: dict[str, Value]) -> None:
 @app.command("validate")
 def validate(ctx: typer.Context, _quiet: QuietOpt = False, _json: JsonOpt = False) -> None:
     """Check the file, and the variables. An error names its file, line and field."""
-    from llmtp.config import SETTINGS, config_path, load_config, value_of
+    from llmtp.config import SETTINGS, config_path, load_config, value_of, variable_of
 
     env: Env = ctx.obj
-    config = load_config()
-    for name in SETTINGS:
-        value_of(name)
-    path = config_path()
-    said = ", ".join(config.texts) if config.texts else "nothing is set"
+    config, path = load_config(), config_path()
+    named = {variable_of(name): value_of(name).origin for name in SETTINGS}
+    variables = [name for name, origin in named.items() if origin == name]
     data = {"path": str(path), "exists": path.is_file(), "settings": dict(config.texts)}
-    env.out.result(data, (), f"valid: {path} ({said})\n")
+    checked = [f"{path} ({', '.join(config.texts) or 'nothing is set'})"] if path.is_file() else []
+    said = ", ".join([*checked, *variables]) or f"there is nothing: no {path}, and no variable"
+    env.out.result(data, (), f"valid: {said}\n")
 
 
 @app.command("path")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shlex
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -34,6 +36,7 @@ from llmtp.errors import Finding, UsageError
 if TYPE_CHECKING:
     from llmtp.chain import Prepared
     from llmtp.export.served import Served
+    from llmtp.hub.reference import Asked
 
 _PORT = 8080
 
@@ -47,6 +50,8 @@ class Format(StrEnum):
     preset_ini = "preset-ini"
 
 
+#: Whose reader does not say itself where the server listens.
+_OURS_TO_PLACE = (Format.sh, Format.systemd)
 ToOpt = Annotated[Format, typer.Option("--to", help="Who shall run it.")]
 PortOpt = Annotated[
     int | None, typer.Option("--port", min=1, max=65535, help=f"Port. Default: {_PORT}.")
@@ -84,7 +89,7 @@ def command(
 
     env: Env = ctx.obj
     only_behind_dashes(env, extra or [])
-    if to not in (Format.sh, Format.systemd):
+    if to not in _OURS_TO_PLACE:
         _check_no_place(to, host, port, api_key_file)
         host = LOOPBACK
     asked = files_asked(model, draft, quant, mmproj, offline)
@@ -95,9 +100,10 @@ def command(
     text = _text(served, to)
     findings = [*prepared.findings]
     if prepared.download_bytes:
-        findings.append(_not_here(model))
+        findings.append(_not_here(asked))
     data = {"to": to.value, "name": served.name, "text": text}
-    env.out.result(data | {"argv": list(prepared.command.argv)}, findings, text)
+    started = {"argv": list(served.argv), "env": dict(served.env)}
+    env.out.result(data | started, findings, env.out.exact(text))
     env.out.say(_next(served, to))
 
 
@@ -114,7 +120,7 @@ def _check_no_place(to: Format, host: str | None, port: int | None, key_file: Pa
 def _served(prepared: Prepared, to: Format) -> Served:
     from llmtp import __version__
     from llmtp.cli.words import summary
-    from llmtp.export.served import Served
+    from llmtp.export.served import PLACE, Served
     from llmtp.text import clean
 
     plan, command = prepared.plan, prepared.command
@@ -122,7 +128,13 @@ def _served(prepared: Prepared, to: Format) -> Served:
         clean(summary(plan), 300),
         f"made by llmtp {__version__} for {to.value}; after a change of GPU or build, make it anew",
     ]
-    return Served.of(plan.name, about, command.argv, command.env)
+    served = Served.of(plan.name, about, command).placed(_from_anywhere)
+    return served if to in _OURS_TO_PLACE else served.without(*PLACE)
+
+
+def _from_anywhere(path: str) -> str:
+    """One that was typed from here, for who starts it elsewhere; a link may be what decides."""
+    return os.path.abspath(path)  # noqa: PTH100
 
 
 def _text(served: Served, to: Format) -> str:
@@ -162,10 +174,15 @@ def _next(served: Served, to: Format) -> str:
             return f"save it as preset.ini, then:\n  {router_line(served, 'preset.ini')}"
 
 
-def _not_here(model: str) -> Finding:
+def _not_here(asked: Asked) -> Finding:
+    words = ["llmtp", "pull", asked.model]
+    if asked.quant is not None:
+        words += ["--quant", asked.quant]
+    words += ["--draft", asked.draft] if asked.draft != "auto" else []
+    words += ["--mmproj", asked.mmproj] if asked.mmproj != "off" else []
     return Finding(
         "files-missing",
         "warning",
         "the files are not on this disk yet",
-        fix=f"before it is started: llmtp pull {model}",
+        fix=f"before it is started: {shlex.join(words)}",
     )

@@ -16,7 +16,7 @@ from llmtp.units import format_count, format_percent, format_rate
 
 def read_prompt(ask: str) -> str:
     """The question itself, or all of stdin for `-`."""
-    prompt = ask
+    prompt = ask.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
     if ask == "-":
         prompt = sys.stdin.buffer.read().decode("utf-8", "replace") if sys.stdin else ""
     if not prompt.strip():
@@ -37,7 +37,7 @@ def show_command(out: Out, prepared: Prepared, *, makes_key: bool) -> None:
     if out.as_json:
         out.envelope(prepared.to_dict(), ExitCode.OK)
     else:
-        out.data(prepared.command.shell_line() + "\n")
+        out.data(out.exact(prepared.command.shell_line()) + "\n")
 
 
 def answer(out: Out, running: Running, prompt: str) -> None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TextIO, cast
 
 from llmtp import signals
 from llmtp.errors import ExitCode, Finding, UsageError
+from llmtp.text import clean
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -178,6 +179,20 @@ class Out:
             self.stdout.write(text)
             self.stdout.flush()
 
+    def exact(self, text: str) -> str:
+        """Text that is to be run: raises UsageError where stdout would change a letter of it."""
+        if not self.as_json:
+            try:
+                text.encode(sys.stdout.encoding or "utf-8")
+            except UnicodeEncodeError as error:
+                letter = text[error.start]
+                raise UsageError(
+                    f"stdout cannot hold {letter!a}: its encoding is {clean(error.encoding, 40)}",
+                    rule=_STDOUT,
+                    fix="type before it: PYTHONIOENCODING=utf-8",
+                ) from None
+        return text
+
     def say(self, text: str) -> None:
         """Words for a person; nobody parses them."""
         if not self.quiet:
@@ -229,6 +244,11 @@ def _writing() -> Iterator[None]:
             return
         if isinstance(error, BrokenPipeError):
             raise ReaderGoneError from None
-        raise UsageError(
-            f"stdout cannot be written: {error.strerror}", rule=_STDOUT, fix="free its disk"
-        ) from error
+        raise stdout_error(error) from error
+
+
+def stdout_error(error: OSError) -> UsageError:
+    """Of a stdout that takes no more, such as a file on a full disk."""
+    return UsageError(
+        f"stdout cannot be written: {error.strerror}", rule=_STDOUT, fix="free its disk"
+    )

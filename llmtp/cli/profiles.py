@@ -24,7 +24,11 @@ if TYPE_CHECKING:
 _LEAST_WIDTH, _LEAST_ROOM = 40, 16
 _MOST_WIDTH = 120
 
-app = typer.Typer(help="Show the names that can be run, and check your own.")
+app = typer.Typer(
+    help="Show the names that can be run, and check your own.",
+    add_completion=False,
+    rich_markup_mode=None,
+)
 
 
 @app.callback(invoke_without_command=True)

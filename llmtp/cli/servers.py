@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Annotated
 
 import typer
@@ -97,7 +98,7 @@ def logs_command(
     for line in follow_log(known) if follow else log_lines(known.entry):
         shown = clean(line, len(line))
         if out.lines:
-            out.line({"event": "line", "line": shown})
+            out.line({"event": "line", "at": time.time(), "line": shown})
         else:
             out.data(shown + "\n")
 
@@ -124,4 +125,5 @@ def env_command(
     entry = reachable(find_known(name).entry)
     key_file = str(entry.api_key_file) if entry.api_key_file else None
     data = {"id": entry.id, "OPENAI_BASE_URL": f"{entry.url}/v1", "api_key_file": key_file}
-    ctx.obj.out.result(data, (), client_exports(entry.url, entry.api_key_file))
+    out = ctx.obj.out
+    out.result(data, (), out.exact(client_exports(entry.url, entry.api_key_file)))

@@ -112,7 +112,7 @@ def command(
 def _nothing_else(ctx: typer.Context, extra: list[str]) -> None:
     from llmtp.cli.asked import typed_options
 
-    surplus = typed_options(ctx, ("model", "extra", "forget", "_json")) + extra
+    surplus = typed_options(ctx, ("model", "extra", "forget", "_quiet", "_json")) + extra
     if surplus:
         raise UsageError(
             "--forget takes a MODEL, and nothing else",

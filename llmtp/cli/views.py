@@ -42,8 +42,10 @@ def choose(out: Out, *, live: bool, once: bool) -> RunView:
     """The view for this terminal and these options."""
     if out.lines:
         return DetachedView(out) if is_detached() else JsonView(out)
-    if out.as_json or (out.quiet and not once):
+    if out.as_json:
         return QuietView(out)
+    if out.quiet and not once:
+        return WarningView(out)
     if once:
         return OnceView(out)
     if live:
@@ -103,6 +105,16 @@ class QuietView:
 
     def __exit__(self, *_: object) -> None:
         pass
+
+
+class WarningView(QuietView):
+    """Of a server that is kept up: where it is, and what went wrong with it."""
+
+    def event(self, event: Event) -> None:
+        if event.name == "ready":
+            self._out.data(f"{event.fields['id']}  {event.fields['url']}/v1\n")
+        if event.name == "restarting" and (text := describe(event, verbose=False)):
+            self.finding(Finding(event.fields["rule"], "warning", text))
 
 
 class MeasuringView(QuietView):

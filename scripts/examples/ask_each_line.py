@@ -19,7 +19,8 @@ def main(model: str) -> None:
     )
     told = json.loads(started.stdout)
     if not told["ok"]:
-        sys.exit(f"{told['findings'][0]['message']}\n  {told['findings'][0]['fix']}")
+        error = next(one for one in told["findings"] if one["level"] == "error")
+        sys.exit(f"{error['message']}\n  {error['fix'] or ''}")
     server = told["data"]
     try:
         for line in sys.stdin:
@@ -39,4 +40,6 @@ def ask(url: str, question: str) -> str:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) != 2:
+        sys.exit("usage: ask_each_line.py MODEL < QUESTIONS")
     main(sys.argv[1])

@@ -4,6 +4,7 @@
 set -eu
 model=${1:?usage: commit-message.sh MODEL}
 
+git rev-parse --git-dir >/dev/null
 git diff --cached --quiet && {
     echo "commit-message: nothing is staged" >&2
     exit 1
