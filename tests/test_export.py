@@ -300,7 +300,7 @@ def test_only_names_that_the_engine_reads_are_taken_away(cli: Cli) -> None:
 
 def test_a_wide_host_is_laid_to_who_named_it(cli: Cli) -> None:
     result = cli("export", "crafted", "--to", "sh", env={"LLMTP_HOST": "0.0.0.0"})
-    assert_one_clear_line(result, 2, "LLMTP_HOST 0.0.0.0 lets other machines in", "--api-key-file FILE")
+    assert_one_clear_line(result, 2, "LLMTP_HOST 0.0.0.0 lets other machines in", "--api-key-file")
 
 
 @pytest.mark.parametrize("to", FORMATS)
