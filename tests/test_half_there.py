@@ -228,7 +228,7 @@ def test_a_drafter_is_found_in_any_capitalisation(cli: Cli, small: Pair, tmp_pat
 @pytest.mark.parametrize(
     ("args", "words"),
     [
-        (["pul"], ["No such command", "see llmtp --help"]),
+        (["pul"], ["no command 'pul'; did you mean 'pull'", "see llmtp --help"]),
         (["profiles", "show"], ["NAME", "see llmtp profiles show --help"]),
         (["run", "gemma-4-12b:q4_k_m"], ["no profile", "gemma-4-12b --quant Q4_K_M"]),
         (["run", "unsloth/gemma-4-12b-it-GGUF"], ["no file", "hf:unsloth/gemma-4-12b-it-GGUF"]),

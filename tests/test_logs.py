@@ -83,3 +83,20 @@ def test_a_crash_is_kept_whole() -> None:
     given = [*crash, b"", b"a ::= b", b"parse: error parsing grammar"]
     given[5] = b"terminate called after throwing an instance of 'std::runtime_error'"
     assert redactor.keep(given) == crash
+
+
+def test_what_comes_between_a_stamp_and_its_text_is_left_out() -> None:
+    """Seen under load: the parser of grammars writes past the log of the engine."""
+    redactor = Redactor()
+    redactor.keep([b"0.00.1 I srv  llama_server: listening on http://127.0.0.1:1"])
+    said = [
+        b"0.01.2 I slot print_timing: id  0 | task 1 | draft acceptance = 0.9",
+        b"0.01.2 I srv    operator(): chat format: peg-native",
+        b"0.01.2 I common_memory_breakdown_print: |   - Host",
+    ]
+    assert redactor.keep(said) == said
+    quoting = [
+        b"0.01.2 I #1 SECRET", b"0.01.2 I root ::= SECRET", b"0.01.2 I SECRET",
+        b"0.01.2 I notes.py:12: SECRET", b"0.01.2 W b ::= SECRET", b"0.01.2 E ggml_b ::= SECRET",
+    ]  # fmt: skip
+    assert b"SECRET" not in b"".join(redactor.keep(quoting))

@@ -15,7 +15,7 @@ import typer
 from llmtp import __version__
 from llmtp.cli.commands import Commands
 from llmtp.cli.env import Env
-from llmtp.cli.output import Out, ReaderGoneError, stdout_error
+from llmtp.cli.output import Out, ReaderGoneError, give_up_stdout, stdout_error
 from llmtp.errors import ExitCode, Finding, LlmtpError, UsageError
 from llmtp.machine.marks import is_detached
 from llmtp.signals import Interrupted, behind
@@ -112,6 +112,7 @@ def _run_app(argv: Sequence[str], env: Env) -> int:
                 fix="print it, and put it where your shell reads: llmtp --show-completion",
             ) from error
         if error.errno in (errno.ENOSPC, errno.EIO) and error.filename is None:
+            give_up_stdout()
             raise stdout_error(error) from error
         raise
     except Exception as error:

@@ -238,13 +238,17 @@ def _writing() -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        # Python must not flush into the broken stream once more when it exits.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        give_up_stdout()
         if signals.count():
             return
         if isinstance(error, BrokenPipeError):
             raise ReaderGoneError from None
         raise stdout_error(error) from error
+
+
+def give_up_stdout() -> None:
+    """Python must not flush into a broken stream once more when it exits."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def stdout_error(error: OSError) -> UsageError:

@@ -14,7 +14,10 @@ _LEFT_OUT = b"(left out: it may quote a request)"
 _LISTENING = LISTENING.encode()
 _KEY = re.compile(rb"api_keys: \*+")
 _LEVEL = re.compile(rb"[\d.]+ ([A-Z]) ")
-_QUOTED = re.compile(rb"(?<=got exception: ).*|['\"{].*", re.DOTALL)
+#: Who says it: `slot print_timing:`, `common_memory_breakdown_print:`. Where nobody does, another
+#: thread, which writes what a request says, came between the stamp and its text.
+_SPEAKER = re.compile(rb"(?:\w+ +[\w~()]+|\w*_\w*): ")
+_QUOTED = re.compile(rb"(?<=got exception: ).*|\S* *::=.*|['\"{].*", re.DOTALL)
 #: Lines without a stamp that come of a crash, not of a request.
 _CRASH = re.compile(
     rb"\S+\.(?:c|cpp|cu|cuh|h|hpp|m|metal|comp):\d+: (?:GGML_|fatal |pre-allocated |CUDA error)"
@@ -44,4 +47,6 @@ class Redactor:
         level = _LEVEL.match(line)
         if level is None:
             return _QUOTED.sub(_LEFT_OUT, line, count=1) if _CRASH.match(line) else None
-        return _QUOTED.sub(_LEFT_OUT, line, count=1) if level[1] in b"WE" else line
+        if level[1] in b"WE":
+            return _QUOTED.sub(_LEFT_OUT, line, count=1)
+        return line if _SPEAKER.match(line, level.end()) else None
