@@ -90,8 +90,9 @@ def _preferring(
     and why."""
     quant = asked.preferred
     anyhow = replace(asked, preferred=None)
-    is_open = asked.quant is None and Catalogue(anyhow, offline=True).leaves_quant
-    if quant is None or not is_open:
+    if quant is None or asked.quant is not None:
+        return choose(anyhow)
+    if not Catalogue(anyhow, offline=True).leaves_quant:
         return choose(anyhow)
     preferred = None
     try:

@@ -81,6 +81,9 @@ def test_names_that_a_shell_would_read_otherwise_are_not_offered(cli: Cli) -> No
                  "x\x1b[31m.gguf", "x'.gguf", "x&.gguf", "xé.gguf", "--engine=x.gguf"):  # fmt: skip
         (cli.folder / name).touch()
     assert tab(cli, "run", "x") == ["xé.gguf"]
+    for number in range(300):
+        (cli.folder / f"m{number:03}.txt").touch()
+    assert tab(cli, "run", "x") == ["xé.gguf"], "however many files come before it"
     assert "--engine=x.gguf" not in tab(cli, "run", "")
     assert tab(cli, "run", "./--e") == ["./--engine=x.gguf"]
 
@@ -157,6 +160,7 @@ def test_zsh(cli: Cli) -> None:
             screen = ""
             os.write(leader, f"{typed}\t".encode())
             read_until(completed)
+            assert completed in screen
             os.write(leader, b"\x15")  # the line is empty again
     finally:
         timer.cancel()

@@ -100,3 +100,12 @@ def test_what_comes_between_a_stamp_and_its_text_is_left_out() -> None:
         b"0.01.2 I notes.py:12: SECRET", b"0.01.2 W b ::= SECRET", b"0.01.2 E ggml_b ::= SECRET",
     ]  # fmt: skip
     assert b"SECRET" not in b"".join(redactor.keep(quoting))
+
+
+def test_a_long_line_takes_no_longer_than_it_is() -> None:
+    """What a request says must not hold up who watches."""
+    redactor = Redactor()
+    redactor.keep([b"0.00.1 I srv  llama_server: listening on http://127.0.0.1:1"])
+    for level in (b"I", b"W"):
+        for text in (b"_" * (1 << 20), b"a" * (1 << 20), b"a " * (1 << 19)):
+            assert len(redactor.keep([b"0.01.2 " + level + b" " + text])) == (level == b"W")

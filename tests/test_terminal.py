@@ -206,7 +206,7 @@ def test_colours_are_asked_for_or_seen(looked_at: Cli) -> None:
             assert colour.search(forced), command
 
 
-@pytest.mark.parametrize("columns", ["0", "", "x"])
+@pytest.mark.parametrize("columns", ["0", "", "x", "9" * 5000])
 def test_a_terminal_that_does_not_say_its_width_is_told_all(cli: Cli, columns: str) -> None:
     result = cli("plan", "demo", env={"COLUMNS": columns})
     assert "nothing is given up" in result.stdout

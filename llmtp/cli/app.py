@@ -7,6 +7,7 @@ import contextlib
 import errno
 import io
 import os
+import re
 import sys
 from collections.abc import Iterator, Sequence, Set
 
@@ -58,6 +59,7 @@ def _main(
 def run(argv: Sequence[str]) -> int:
     """Run one command line; every ending becomes an exit code here."""
     _open_streams()
+    _forget_no_width()
     env = _env_for(argv)
     out = env.out
     try:
@@ -125,12 +127,15 @@ def _run_app(argv: Sequence[str], env: Env) -> int:
     return code if isinstance(code, int) else ExitCode.OK
 
 
+def _forget_no_width() -> None:
+    """A terminal that does not say how wide it is may say 0."""
+    if not re.fullmatch("[1-9][0-9]{0,5}", os.environ.get("COLUMNS", "")):
+        os.environ.pop("COLUMNS", None)
+
+
 def _open_streams() -> None:
     """Python starts with None where a stream is closed; and no word may fail for its encoding."""
     codecs.register_error(_PLAIN, in_plain_letters)
-    columns = os.environ.get("COLUMNS", "")
-    if not columns.isdecimal() or int(columns) == 0:
-        os.environ.pop("COLUMNS", None)  # of a terminal that does not say
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if stream is None:

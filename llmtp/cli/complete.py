@@ -10,7 +10,7 @@ import os
 from collections.abc import Iterator, Sequence
 
 _HARMLESS = frozenset("._+@%,=-")
-_MOST_FILES, _DEEPEST = 200, 4
+_DEEPEST = 4
 
 
 def models(incomplete: str) -> list[str]:
@@ -49,9 +49,14 @@ def known_servers(incomplete: str) -> list[str]:
 
 
 def _profiles(incomplete: str) -> list[str]:
+    from llmtp.errors import UsageError
     from llmtp.profiles import profile_names
 
-    return [name for name in profile_names() if name.startswith(incomplete) and _is_plain(name)]
+    try:
+        names = profile_names()
+    except UsageError:  # whoever runs a command is told; here is the line that is being typed
+        return []
+    return [name for name in names if name.startswith(incomplete) and _is_plain(name)]
 
 
 def _files(incomplete: str, endings: Sequence[str], depth: int = 0) -> Iterator[str]:
@@ -60,8 +65,8 @@ def _files(incomplete: str, endings: Sequence[str], depth: int = 0) -> Iterator[
     folder, _, start = incomplete.rpartition("/")
     typed = f"{folder}/" if "/" in incomplete else ""
     found, folders = [], []
-    for name, is_folder in _listed(os.path.expanduser(typed) or "."):  # noqa: PTH111 - as it was typed
-        if not name.startswith(start) or not _is_plain(name) or (name[0] == "." and not start):
+    for name, is_folder in _listed(os.path.expanduser(typed) or ".", start):  # noqa: PTH111 - as it was typed
+        if not _is_plain(name) or (name[0] == "." and not start):
             continue
         if name[0] == "-" and not typed:
             continue  # an option, as it would stand there
@@ -75,11 +80,11 @@ def _files(incomplete: str, endings: Sequence[str], depth: int = 0) -> Iterator[
         yield from (*found, *folders)
 
 
-def _listed(folder: str) -> list[tuple[str, bool]]:
+def _listed(folder: str, start: str) -> list[tuple[str, bool]]:
     """Names in a folder, in order, and which are folders; none where nobody may look."""
     try:
         with os.scandir(folder) as entries:
-            return sorted((one.name, one.is_dir()) for one in entries)[:_MOST_FILES]
+            return sorted((one.name, one.is_dir()) for one in entries if one.name.startswith(start))
     except OSError:
         return []
 

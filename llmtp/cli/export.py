@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -134,7 +133,7 @@ def _served(prepared: Prepared, to: Format) -> Served:
 
 def _from_anywhere(path: str) -> str:
     """One that was typed from here, for who starts it elsewhere; a link may be what decides."""
-    return os.path.abspath(path)  # noqa: PTH100
+    return os.path.abspath(path)  # noqa: PTH100 - resolve() follows links
 
 
 def _text(served: Served, to: Format) -> str:
@@ -175,6 +174,8 @@ def _next(served: Served, to: Format) -> str:
 
 
 def _not_here(asked: Asked) -> Finding:
+    from llmtp.engine.command import quote
+
     words = ["llmtp", "pull", asked.model]
     if asked.quant is not None:
         words += ["--quant", asked.quant]
@@ -184,5 +185,5 @@ def _not_here(asked: Asked) -> Finding:
         "files-missing",
         "warning",
         "the files are not on this disk yet",
-        fix=f"before it is started: {shlex.join(words)}",
+        fix=f"before it is started: {' '.join(map(quote, words))}",
     )

@@ -12,12 +12,14 @@ from llmtp.engine.build import LISTENING
 
 _LEFT_OUT = b"(left out: it may quote a request)"
 _LISTENING = LISTENING.encode()
+#: In every rule of a grammar.
+_RULE = b"::="
 _KEY = re.compile(rb"api_keys: \*+")
 _LEVEL = re.compile(rb"[\d.]+ ([A-Z]) ")
 #: Who says it: `slot print_timing:`, `common_memory_breakdown_print:`. Where nobody does, another
 #: thread, which writes what a request says, came between the stamp and its text.
-_SPEAKER = re.compile(rb"(?:\w+ +[\w~()]+|\w*_\w*): ")
-_QUOTED = re.compile(rb"(?<=got exception: ).*|\S* *::=.*|['\"{].*", re.DOTALL)
+_SPEAKER = re.compile(rb"(?:\w{1,40} {1,20}[\w~()]{1,40}|\w{0,60}_\w{0,60}): ")
+_QUOTED = re.compile(rb"(?<=got exception: ).*|['\"{].*", re.DOTALL)
 #: Lines without a stamp that come of a crash, not of a request.
 _CRASH = re.compile(
     rb"\S+\.(?:c|cpp|cu|cuh|h|hpp|m|metal|comp):\d+: (?:GGML_|fatal |pre-allocated |CUDA error)"
@@ -48,5 +50,7 @@ class Redactor:
         if level is None:
             return _QUOTED.sub(_LEFT_OUT, line, count=1) if _CRASH.match(line) else None
         if level[1] in b"WE":
+            if _RULE in line:
+                return line[: level.end()] + _LEFT_OUT
             return _QUOTED.sub(_LEFT_OUT, line, count=1)
         return line if _SPEAKER.match(line, level.end()) else None
