@@ -87,6 +87,19 @@ def config_path() -> Path:
     return paths.config_dir() / _FILE
 
 
+def check_folder() -> None:
+    """Raises UsageError for a folder of the user's settings that is there and hidden from us."""
+    folder = paths.config_dir()
+    if os.path.isdir(folder) and not os.access(folder, os.R_OK | os.X_OK):  # noqa: PTH112 - Path's raises
+        shown = clean(str(folder), 300)
+        raise UsageError(
+            f"{shown} cannot be read",
+            rule="config-folder",
+            expected="a folder of your user",
+            fix=f'sudo chown -R "$(id -u)" {shown}',
+        )
+
+
 def load_config() -> Config:
     """Read the config file if there is one; raises UsageError naming the wrong line."""
     return Config() if _FILE in _left_out else _read(config_path())
@@ -180,6 +193,7 @@ def _variable(variable: str) -> str | None:
 
 @functools.cache
 def _read(path: Path) -> Config:
+    check_folder()
     if not os.path.lexists(path):
         return Config()
     if not os.path.isfile(path):  # noqa: PTH113 - Path's raises

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from llmtp import paths
+from llmtp.config import check_folder
 from llmtp.errors import NotFoundError, UsageError
 from llmtp.hubname import PREFIX, HubName, parse_hub_name
 from llmtp.published import PublishedShape, read_shape
@@ -139,15 +139,7 @@ def origin(path: Path) -> Literal["shipped", "yours"]:
 
 def profile_files() -> list[Path]:
     """Every profile of every folder, also those that are overridden."""
-    mine = user_dir().parent
-    if os.path.isdir(mine) and not os.access(mine, os.R_OK | os.X_OK):  # noqa: PTH112 - Path's raises
-        shown = clean(str(mine), 300)
-        raise UsageError(
-            f"{shown} cannot be read",
-            rule="config-folder",
-            expected="a folder of your user",
-            fix=f'sudo chown -R "$(id -u)" {shown}',
-        )
+    check_folder()
     folders = [folder for folder in profile_dirs() if folder.is_dir()]
     files = [path for folder in folders for path in sorted(folder.glob("*.yaml"))]
     return [path for path in files if path.is_file() and path.stem.isprintable()]

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from fake_hub import FakeHub, Repo, fake_hub
-from harness import Cli, assert_one_clear_line
+from harness import Cli, Result, assert_one_clear_line
 from make_real_size import make_real_size_pair
 
 SETTINGS = ["engine", "host", "cache", "margin", "quant"]
@@ -243,3 +244,19 @@ def test_a_preferred_quant_says_nothing_of_a_file(cli: Cli, crafted: Path) -> No
         body = cli("plan", model, "--json").json
         assert body["exit_code"] == 0
         assert "quant-passed-over" not in {one["rule"] for one in body["findings"]}
+
+
+def test_a_folder_that_is_hidden_from_us_is_one_clear_line(cli: Cli) -> None:
+    """As sudo leaves it. Root may look anywhere, so that the child is somebody else."""
+    folder = cli.profiles.parent
+    folder.chmod(0)
+    try:
+        for command in (["config"], ["profiles"], ["list"], ["run", "demo", "--dry-run"]):
+            done = subprocess.run(
+                ["unshare", "--user", "--map-user=1000", str(cli.program), *command],
+                env=cli.env, cwd=cli.folder, capture_output=True, text=True,
+            )  # fmt: skip
+            result = Result(done.returncode, done.stdout, done.stderr)
+            assert_one_clear_line(result, 2, f"{folder} cannot be read", "sudo chown -R")
+    finally:
+        folder.chmod(0o700)
