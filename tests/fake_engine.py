@@ -189,7 +189,7 @@ def main() -> int:
         say("0.01 E srv  load_model: the moon is in the wrong \x1b[31mphase")
         return 3
     if real and MODE == "ignores-term":
-        signal.signal(signal.SIGTERM, lambda *_: say("0.00.1 I TERM is ignored"))
+        signal.signal(signal.SIGTERM, lambda *_: say("0.00.1 I srv  operator(): TERM is ignored"))
         subprocess.Popen([sys.executable, "-c", "import signal; signal.pause()"])
     if real and MODE == "forks":
         # In a session of its own, where a signal to the group does not reach it.

@@ -407,11 +407,11 @@ def test_the_longest_of_everything_fits_into_an_issue(tmp_path: Path, crafted: P
 
 def test_a_log_that_turned_over_is_read_whole(tmp_path: Path, crafted: Path) -> None:
     entry = made_up(tmp_path, crafted)
-    log_of(entry).write_bytes(b"0.02.000.000 I second\nan answer without a stamp\n")
-    log_of(entry).with_name("server.log.1").write_bytes(b"0.01.000.000 I first\n")
+    log_of(entry).write_bytes(b"0.02.000.000 I srv  init: second\nan answer without a stamp\n")
+    log_of(entry).with_name("server.log.1").write_bytes(b"0.01.000.000 I srv  init: first\n")
     assert block(report_of(entry).text, "Log").splitlines() == [
-        "0.01.000.000 I first",
-        "0.02.000.000 I second",
+        "0.01.000.000 I srv  init: first",
+        "0.02.000.000 I srv  init: second",
     ]
 
 
