@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from llmtp import config
-from llmtp.engine.command import Command, Serving, build_command, quote
-from llmtp.engine.find import Engine, find_engine
-from llmtp.errors import DoesNotFitError, Finding, LlmtpError, PairRejectedError
+from llmtp.engine.command import Command, Serving, quote
+from llmtp.engine.program import Program
+from llmtp.engines import EngineKind, kind_for
+from llmtp.errors import DoesNotFitError, Finding, PairRejectedError
 from llmtp.fingerprint import fingerprint, fingerprints
 from llmtp.hub import cache, uses
 from llmtp.hub.files import HubFile, Repository
@@ -19,14 +20,12 @@ from llmtp.hub.reference import Asked, Reference
 from llmtp.machine.detect import detect, nvidia_driver
 from llmtp.machine.devices import Device, Machine
 from llmtp.machine.tuned import Remembered, Tuned, now, recall
-from llmtp.plan.choose import make_plan
 from llmtp.plan.ladder import OF_FILES, in_order
 from llmtp.plan.result import Plan
 from llmtp.plan.shrink import shrunk
-from llmtp.plan.sources import part_sources
 from llmtp.plan.wishes import Wishes
 from llmtp.profiles import Sampling
-from llmtp.selection import Selection, select, select_published
+from llmtp.selection import Selection
 from llmtp.tried import Alternative, alone
 from llmtp.units import format_bytes
 from llmtp.verdict import Checked, judge
@@ -54,7 +53,8 @@ class Prepared:
     """
 
     reference: Reference
-    engine: Engine
+    kind: EngineKind
+    engine: Program
     plan: Plan
     command: Command
     findings: tuple[Finding, ...]
@@ -67,7 +67,8 @@ class Prepared:
         return self.plan.to_dict() | {
             "argv": list(self.command.argv),
             "env": dict(self.command.env),
-            "sources": part_sources(self.plan),
+            "engine": self.kind.name,
+            "sources": self.kind.sources(self.plan),
             "is_published": self.plan.main.is_published,
             "download_bytes": self.download_bytes,
             "alternatives": [alternative.to_dict() for alternative in self.alternatives],
@@ -86,12 +87,15 @@ class Watch:
 class _Look:
     """The engine and the machine, asked once, when somebody needs to know."""
 
-    def __init__(self, engine: str | None, cards: Sequence[Device] | None) -> None:
+    def __init__(
+        self, kind: EngineKind, engine: str | None, cards: Sequence[Device] | None
+    ) -> None:
+        self.kind = kind
         self._asked, self._cards = engine, cards
-        self._engine: Engine | None = None
+        self._engine: Program | None = None
 
-    def engine(self) -> Engine:
-        self._engine = self._engine or find_engine(self._asked)
+    def engine(self) -> Program:
+        self._engine = self._engine or self.kind.find(self._asked)
         return self._engine
 
     @functools.cached_property
@@ -106,12 +110,12 @@ class _Look:
 
     def machine(self) -> Machine:
         """As it is now, or with the imagined cards instead of its own."""
-        build = self.engine().build
+        engine = self.engine()
         if self._cards is None:
-            found = detect(self.engine().list_devices())
-            return replace(found, mixed_batches=build.mixes_batches, tuned=self.tuned)
+            found = self.kind.machine(engine)
+            return replace(found, mixed_batches=engine.mixes_batches, tuned=self.tuned)
         # Who plans for CUDA will have another engine than the wheel, which has none: a new one.
-        mixes = build.mixes_batches or all(card.backend == "cuda" for card in self._cards)
+        mixes = engine.mixes_batches or all(card.backend == "cuda" for card in self._cards)
         return Machine(detect("").host, tuple(self._cards), mixes)
 
 
@@ -132,13 +136,9 @@ def prepare(
     there is. With `watch.progress` what is missing is downloaded first, and that is told; without
     it nothing is. Raises the error of the first link that fails.
     """
-    look = _Look(engine, cards)
-    try:
-        chosen = select(asked, wishes, look.machine, imagined=cards is not None, survey=survey)
-    except LlmtpError as error:
-        if not survey:
-            raise
-        chosen = select_published(asked, wishes, look.machine, error)
+    kind = kind_for(engine, asked.model)
+    look = _Look(kind, engine, cards)
+    chosen = kind.choose(asked, wishes, look.machine, imagined=cards is not None, survey=survey)
     checked = _judged(chosen.reference)
     download_bytes = 0
     if chosen.reference.main.is_published:
@@ -155,11 +155,11 @@ def prepare(
     watch.checked(checked)
     reference, found = checked.reference, look.engine()
     machine = look.machine()
-    plan = make_plan(reference, machine, wishes)
+    plan = kind.plan(reference, machine, wishes)
     plan = replace(plan, given_up=in_order((*plan.given_up, *chosen.given_up)))
     if chosen.why:
         plan = replace(plan, why=(chosen.why, *plan.why))
-    command = build_command(plan, found, _with_sampling(serving, reference), extra)
+    command = kind.command(plan, found, _with_sampling(serving, reference), extra)
     if watch.progress is not None:
         uses.record(asked.model, reference.models)
     findings = (
@@ -171,7 +171,7 @@ def prepare(
     if survey and not alternatives:
         alternatives = (alone(reference, plan, machine, wishes),)
     return Prepared(
-        reference, found, plan, command, findings, request, alternatives, download_bytes
+        reference, kind, found, plan, command, findings, request, alternatives, download_bytes
     )
 
 
@@ -225,7 +225,7 @@ def with_key(prepared: Prepared, file: Path) -> Prepared:
 def _serving_as(prepared: Prepared, serving: Serving) -> Prepared:
     request = replace(prepared.request, serving=serving)
     serving = _with_sampling(request.serving, prepared.reference)
-    command = build_command(prepared.plan, prepared.engine, serving, request.extra)
+    command = prepared.kind.command(prepared.plan, prepared.engine, serving, request.extra)
     return replace(prepared, command=command, request=request)
 
 
@@ -246,7 +246,7 @@ def with_n_max(
 def n_max_of_its_own(prepared: Prepared) -> int:
     """The n-max that a plan takes for these files on this machine when nobody asks for one."""
     wishes = replace(prepared.request.wishes, n_max=None, draft_is_wanted=False)
-    return make_plan(prepared.reference, _machine_before(prepared), wishes).n_max
+    return prepared.kind.plan(prepared.reference, _machine_before(prepared), wishes).n_max
 
 
 def has_smaller(prepared: Prepared) -> bool:
@@ -254,7 +254,8 @@ def has_smaller(prepared: Prepared) -> bool:
     plan, wishes = prepared.plan, prepared.request.wishes
     before = _machine_before(prepared)
     try:
-        make_plan(prepared.reference, shrunk(before, plan, wishes.margin, in_ram=False), wishes)
+        smaller = shrunk(before, plan, wishes.margin, in_ram=False)
+        prepared.kind.plan(prepared.reference, smaller, wishes)
     except DoesNotFitError:
         return False
     return True
@@ -268,11 +269,11 @@ def prepare_smaller(failed: Prepared, *, in_ram: bool) -> Prepared:
     """
     request, plan = failed.request, failed.plan
     machine = shrunk(request.look.machine(), plan, request.wishes.margin, in_ram=in_ram)
-    smaller = make_plan(failed.reference, machine, request.wishes)
+    smaller = failed.kind.plan(failed.reference, machine, request.wishes)
     files = (one for one in plan.given_up if one.step in OF_FILES)
     smaller = replace(smaller, given_up=in_order((*smaller.given_up, *files)))
     serving = _with_sampling(request.serving, failed.reference)
-    command = build_command(smaller, failed.engine, serving, request.extra)
+    command = failed.kind.command(smaller, failed.engine, serving, request.extra)
     return replace(
         failed, plan=smaller, command=command, findings=(*smaller.findings, *command.findings)
     )
@@ -326,9 +327,10 @@ def pull(asked: Asked, engine: str | None, watch: Watch) -> Pulled:
 
     What was there is proved by its sha256 too, and fetched anew where that is wrong.
     """
-    look = _Look(engine, None)
+    kind = kind_for(engine, asked.model)
+    look = _Look(kind, engine, None)
     wishes = Wishes(margin=config.margin_bytes())
-    chosen = select(asked, wishes, look.machine, fresh=True)
+    chosen = kind.choose(asked, wishes, look.machine, fresh=True)
     _judged(chosen.reference)
     fetched = _fetch(asked.model, chosen, watch, all_files=True)
     checked = _judged(chosen.catalogue.on_disk(chosen.reference))

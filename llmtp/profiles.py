@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from llmtp.yamlfile import YamlFile
 
 _FIELDS = {"description", "main", "draft", "n_max", "sources", "shape", "sampling", "vllm",
-           "notes"}  # fmt: skip
+           "engine", "notes"}  # fmt: skip
 _SOURCE_FIELDS = {"repository", "qat", "main", "draft", "mmproj", "quants"}
 _REPOSITORY = "OWNER/REPO or OWNER/REPO@REVISION"
 _QUANT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}")
@@ -80,7 +80,8 @@ class VllmIds:
 class Profile:
     """A name such as `demo`: one main model and its drafter, or `sources` to choose them from.
 
-    Paths are absolute. `n_max` 0 is MTP off, None is up to the plan.
+    Paths are absolute. `n_max` 0 is MTP off, None is up to the plan. `engine` serves it where
+    nobody asks for another one.
     """
 
     name: str
@@ -93,6 +94,7 @@ class Profile:
     shape: PublishedShape | None
     sampling: Sampling
     vllm: VllmIds | None
+    engine: Literal["llama-server", "vllm"] | None
     notes: str | None
 
     @property
@@ -113,6 +115,7 @@ class Profile:
             "shape": asdict(self.shape) if self.shape else None,
             "sampling": asdict(self.sampling),
             "vllm": asdict(self.vllm) if self.vllm else None,
+            "engine": self.engine,
             "notes": self.notes,
         }
 
@@ -209,6 +212,7 @@ def load_profile_file(path: Path) -> Profile:
         shape=read_shape(file),
         sampling=_sampling(file),
         vllm=_vllm(file),
+        engine=_engine(file),
         notes=file.text("notes"),
     )
 
@@ -294,6 +298,18 @@ def _vllm(file: YamlFile) -> VllmIds | None:
         assistant=_model_id(section, "assistant"),
         quantised=_model_id(section, "quantised") if section.has("quantised") else None,
     )
+
+
+def _engine(file: YamlFile) -> Literal["llama-server", "vllm"] | None:
+    match file.text("engine"):
+        case None | "":
+            return None
+        case "llama-server":
+            return "llama-server"
+        case "vllm":
+            return "vllm"
+        case other:
+            raise file.wrong("engine", f"is {clean(other, 60)}", "llama-server or vllm")
 
 
 def _patterns(file: YamlFile, field: str) -> tuple[str, ...]:

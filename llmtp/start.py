@@ -5,12 +5,13 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import reduce
 from typing import TYPE_CHECKING, TypeVar
 
 from llmtp import signals, spill, story
 from llmtp.chain import Prepared, has_smaller
+from llmtp.engines import EngineKind
 from llmtp.errors import (
     EngineEndedError,
     EngineUnreachableError,
@@ -27,9 +28,9 @@ from llmtp.machine.host import ProcessMeter
 from llmtp.machine.learned import Learned
 from llmtp.metrics.allocations import Allocations
 from llmtp.metrics.comparison import Comparison, compare
-from llmtp.metrics.counters import Drafting, LogTally, parse_metrics
-from llmtp.metrics.sampler import Meters, Sampler
-from llmtp.metrics.slots import parse_slots
+from llmtp.metrics.counters import Drafting, LogTally
+from llmtp.metrics.kept import Samples
+from llmtp.metrics.sampler import Meters
 from llmtp.plan.memory import Parts
 from llmtp.plan.overhead import overhead_kind
 from llmtp.plan.result import Plan
@@ -76,8 +77,11 @@ class Memory:
 class Running:
     """A server that is ready and, where MTP is on, proved."""
 
-    def __init__(self, session: Session, tally: _Tally, cards: Sequence[CardMeter]) -> None:
+    def __init__(
+        self, session: Session, kind: EngineKind, tally: _Tally, cards: Sequence[CardMeter]
+    ) -> None:
         self.session = session
+        self._kept = kind.kept(session.client, lambda: tally.now)
         self._tally = tally
         self._cards = cards
         self._meter = ProcessMeter(Family(session.process.pid).largest(session.process.pid))
@@ -133,18 +137,14 @@ class Running:
         if not self.session.plan.mtp:
             return None
         self._let_log_catch_up()
-        counted = parse_metrics(self.session.client.metrics()).drafting
-        logged = self._tally.now.drafting
-        if counted is None or logged is None:
-            return counted or logged
-        return replace(counted, draft_s=logged.draft_s)
+        return self._kept.drafting()
 
     def memory(self) -> Memory:
         """What it takes now."""
         comparison = _compare(self.session, self._tally.allocations, self._cards)
         return Memory(comparison.planned.total, self._meter.rss_bytes(), comparison.taken_bytes)
 
-    def _feel(self, pulse: Pulse, sampler: Sampler, asked_at: float, working: bool) -> float | None:
+    def _feel(self, pulse: Pulse, sampler: Samples, asked_at: float, working: bool) -> float | None:
         if sampler.answered:
             pulse.answered(working=working)
         else:
@@ -171,23 +171,19 @@ class Running:
                 return
 
     def _busy(self, wishes: int) -> int:
-        """Slots that work; by the log where the server does not say, or somebody wishes once more
-        that we end."""
+        """Requests that it works on, as far as it says before somebody wishes once more that we
+        end."""
 
         def end_at_another_wish() -> None:
             if signals.count() > wishes:
                 raise EngineUnreachableError("nobody waits for it any more")
 
-        try:
-            answer = self.session.client.slots(_DRAIN_LOOK_S, end_at_another_wish)
-        except EngineUnreachableError:
-            return len(self._tally.now.working)
-        return sum(slot.processing for slot in parse_slots(answer))
+        return self._kept.busy(_DRAIN_LOOK_S, end_at_another_wish)
 
-    def _sampler(self) -> Sampler:
+    def _sampler(self) -> Samples:
         self._let_log_catch_up()
         meters = Meters(self._meter.rss_bytes, self._used_bytes)
-        return Sampler(self.session.client, lambda: self._tally.now, meters)
+        return self._kept.samples(meters)
 
     def _let_log_catch_up(self) -> None:
         """The engine logs from a thread of its own; what it has not told yet would be counted
@@ -219,8 +215,17 @@ def serve(
 
     What spilled runs on where the plan may not step down. Raises the error of what fails.
     """
-    plan, tally = prepared.plan, _Tally()
-    session = Session(plan, prepared.command, prepared.request.serving, log, tally.add, marks)
+    plan, tally, kind = prepared.plan, _Tally(), prepared.kind
+    session = Session(
+        plan,
+        prepared.command,
+        prepared.request.serving,
+        kind.speech,
+        lambda url, key: kind.connect(url, key, plan),
+        log,
+        tally.add,
+        marks,
+    )
     reason = "asked"
     try:
         with session, contextlib.ExitStack() as stopping:
@@ -237,7 +242,7 @@ def serve(
             _check_spilled(prepared, session, comparison, proof, view, may_step)
             life.to(State.READY)
             try:
-                return use(Running(session, tally, cards))
+                return use(Running(session, kind, tally, cards))
             finally:
                 # Some of the driver's share only comes with a request, and grows with longer ones.
                 asked = proof is not None or tally.now.requests > 0

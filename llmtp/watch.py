@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from llmtp import signals
 from llmtp.engine.address import base_url, host_of, is_address, port_of
+from llmtp.engines import kind_named, kind_of
 from llmtp.errors import (
     ExitCode,
     NotFoundError,
@@ -21,12 +22,10 @@ from llmtp.errors import (
 )
 from llmtp.metrics.advice import Costs
 from llmtp.metrics.counters import LogTally
-from llmtp.metrics.llama import LlamaServer
-from llmtp.metrics.look import Look
+from llmtp.metrics.look import Look, Source
 from llmtp.metrics.report import Report, Watched
 from llmtp.metrics.totals import Window
 from llmtp.metrics.use import Meter
-from llmtp.metrics.vllm import Vllm
 from llmtp.server import registry
 from llmtp.server.access import is_loopback, read_key
 from llmtp.server.entry import Entry
@@ -121,9 +120,8 @@ class UrlWatch:
         except BaseException:
             self._client.close()
             raise
-        self._source = (
-            Vllm(self._client, told.ctx_size) if told.kind == "vllm" else LlamaServer(self._client)
-        )
+        kind = kind_named(told.kind)
+        self._source = kind.watched(self._client, LogTally, told.ctx_size)
         self._server = Watched(None, url, told.kind, told.build, told.model, None, None, None)
         self._window = Window()
         is_here = is_loopback(host_of(url))
@@ -167,13 +165,15 @@ class _Start:
         self.server = server
         self.meter = meter
         self._log = log
-        self._source: LlamaServer | None = None
+        self._source: Source | None = None
 
     def look(self) -> Look:
         """Ask it, and nobody else: while it starts again its port may be another one's."""
         if not self._is_there():
             return Look(answered=False)
-        self._source = self._source or LlamaServer(self.client, self._log.tally)
+        if self._source is None:
+            kind, ctx_size = kind_named(self.server.engine), self.entry.plan.get("ctx_per_slot")
+            self._source = kind.watched(self.client, self._log.tally, count(ctx_size))
         return self._source.look()
 
     def _is_there(self) -> bool:
@@ -265,7 +265,14 @@ def _look_at(entry: Entry, log: _Log) -> _Start:
     key_file, plan = entry.api_key_file, entry.plan
     ctx_size = count(plan.get("ctx_size"))
     server = Watched(
-        entry.id, entry.url, "llama-server", None, entry.model, entry.n_max, ctx_size, _costs(plan)
+        entry.id,
+        entry.url,
+        kind_of(entry).name,
+        None,
+        entry.model,
+        entry.n_max,
+        ctx_size,
+        _costs(plan),
     )
     client = EngineClient(entry.url, read_key(key_file) if key_file else None)
     return _Start(entry, client, log, server, Meter.of_plan(entry.server, plan))

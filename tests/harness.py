@@ -25,7 +25,7 @@ from typing import Any
 
 import psutil
 
-from llmtp.engine.find import find_engine
+from llmtp.engine.llama.find import find_engine
 
 MARK = "LLMTP_TEST_MARK"
 WAIT_S = 90.0

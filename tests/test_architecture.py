@@ -14,9 +14,9 @@ import pytest
 from harness import Cli
 
 from llmtp.cli.options import KvType
+from llmtp.engine.llama.causes import CAUSES, SIGNALS
 from llmtp.errors import ExitCode
 from llmtp.plan.kv import KV_TYPES
-from llmtp.server.causes import CAUSES, SIGNALS
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "llmtp"
@@ -25,8 +25,8 @@ ORDER = ["text", "errors", "signals", "aside", "told", "units", "paths", "packag
          "fingerprint", "ports", "yamlfile", "config", "hubname", "published", "profiles", "gguf",
          "roles", "pairing",
          "hub", "machine", "plan", "engine", "server", "metrics", "verdict", "tried",
-         "selection", "chain", "export", "spill", "story", "start", "supervisor", "registered",
-         "detach", "watch", "report", "bench", "tune", "doctor", "cli"]  # fmt: skip
+         "selection", "engines", "chain", "export", "spill", "story", "start", "supervisor",
+         "registered", "detach", "watch", "report", "bench", "tune", "doctor", "cli"]  # fmt: skip
 HEAVY = {"rich", "httpx", "psutil", "pynvml", "yaml", "asyncio", "importlib.metadata", "pydantic",
          "huggingface_hub",
          "llmtp.chain", "llmtp.verdict", "llmtp.plan", "llmtp.engine", "llmtp.gguf"}  # fmt: skip

@@ -23,11 +23,12 @@ from harness import WAIT_S, Cli, alive, assert_one_clear_line, chat, http, wait_
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from llmtp.engine.llama.speech import LlamaSpeech
 from llmtp.errors import Finding
 from llmtp.machine.identity import ProcessId
 from llmtp.report.build import MOST_CHARACTERS, Report, make_report
 from llmtp.report.command import command_lines
-from llmtp.report.logtail import choose, without_requests
+from llmtp.report.logtail import choose
 from llmtp.report.markdown import Section, render, shown
 from llmtp.report.redaction import Private, Redaction
 from llmtp.server import registry
@@ -420,23 +421,27 @@ def test_each_start_in_a_log_is_one_of_its_own() -> None:
     raw = [b"error while loading", serves, b"said by someone", b"0.09.000.000 E srv: {\"a\": 1}",
            b"0.00.000.001 I again", b"error: of the second start",
            b"0.00.000.002 I llama_model_loader: - kv   1: a", b"0.00.000.002 D debug"]  # fmt: skip
-    with_debugging = list(without_requests(raw, from_start=True))
+    with_debugging = list(LlamaSpeech().without_requests(raw, from_start=True))
     assert "error: of the second start" not in with_debugging
-    assert list(without_requests(raw[:-1], from_start=True)) == [
+    assert list(LlamaSpeech().without_requests(raw[:-1], from_start=True)) == [
         "error while loading",
         serves.decode(),
         "0.09.000.000 E srv: (left out: it may quote a request)",
         "0.00.000.001 I again",
         "error: of the second start",
     ]
-    assert list(without_requests([b"of a request"], from_start=False)) == []
+    assert list(LlamaSpeech().without_requests([b"of a request"], from_start=False)) == []
 
 
 def test_telling_lines_are_kept_however_old() -> None:
     lines = [f"{i} I nothing" for i in range(1000)]
     lines[10] = "ggml_vulkan: 0 = NAME"
     lines[500] = "0.00.000.001 E it failed"
-    chosen = choose(lines, str, 30_000)
+
+    def tells(line: str) -> bool:
+        return "ggml_vulkan: " in line or " E " in line
+
+    chosen = choose(lines, tells, str, 30_000)
     assert chosen.lines[:6] == (
         "[10 line(s) left out]",
         "ggml_vulkan: 0 = NAME",
@@ -446,7 +451,7 @@ def test_telling_lines_are_kept_however_old() -> None:
         "800 I nothing",
     )
     assert (chosen.lines[-1], chosen.left_out) == ("999 I nothing", 798)
-    short = choose(lines, str, 1000)
+    short = choose(lines, tells, str, 1000)
     assert "0.00.000.001 E it failed" in short.lines
     assert short.lines[-1] == "999 I nothing"
     assert sum(len(line) + 1 for line in short.lines) <= 1000

@@ -20,7 +20,7 @@ from fake_hub import TOKEN, FakeHub, Repo, fake_hub
 from harness import WAIT_S, Cli, Result, fake_engine
 from namespaces import world
 
-from llmtp.engine.find import WHEEL_PACKAGE, find_engine
+from llmtp.engine.llama.find import WHEEL_PACKAGE, find_engine
 from llmtp.profiles import load_profile, profile_names
 
 SITE = Path(find_engine(None).path).parents[2]

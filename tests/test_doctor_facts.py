@@ -19,7 +19,7 @@ from llmtp.doctor.fitting import Fit, best
 from llmtp.doctor.hub import hub_checks
 from llmtp.doctor.shell import shell_checks
 from llmtp.doctor.storage import Storage, Unwritable, storage_checks
-from llmtp.engine.build import Build, parse_help
+from llmtp.engine.llama.build import Build, parse_help
 from llmtp.errors import DownloadError
 from llmtp.hub.answers import Reach
 from llmtp.machine.devices import Device, Host, User

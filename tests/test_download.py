@@ -28,7 +28,7 @@ from downloads import (
 from fake_hub import TOKEN, Fault
 from harness import WAIT_S, Cli, assert_one_clear_line, http, wait_until
 
-from llmtp.engine.find import find_engine
+from llmtp.engine.llama.find import find_engine
 from llmtp.ports import free_port
 
 WRONG_TOKEN = "hf_not-the-token"  # noqa: S105 - opens nothing

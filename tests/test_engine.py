@@ -11,7 +11,7 @@ import pytest
 from fake_engine import HELP
 from harness import Cli, assert_one_clear_line, fake_engine
 
-from llmtp.engine.build import parse_help
+from llmtp.engine.llama.build import parse_help
 
 SKIPPED = {
     "no-mtp": "too old for MTP",

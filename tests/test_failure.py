@@ -20,8 +20,8 @@ from harness import WAIT_S, Cli, chat
 from make_crafted_pair import CRAFTED, Shape
 from oom_logs import LOGS
 
-from llmtp.server.causes import CRASHED, Cause
-from llmtp.server.failure import explain, is_telling
+from llmtp.engine.llama.failure import explain, is_telling
+from llmtp.engine.speech import CRASHED, Cause
 
 NORMAL = "0.01 E llama_init_from_model: Gemma4Assistant requires ctx_other to be set (this warning"
 

@@ -15,6 +15,8 @@ from make_crafted_pair import Shape
 from make_real_size import make_real_size_pair
 from oom_logs import LOGS
 
+from llmtp.engine.llama.failure import explain, is_telling
+from llmtp.engine.speech import CRASHED
 from llmtp.errors import DoesNotFitError
 from llmtp.gguf.facts import read_facts
 from llmtp.gguf.files import open_model
@@ -25,8 +27,6 @@ from llmtp.plan.ladder import WORDS, Step, next_steps
 from llmtp.plan.result import Plan
 from llmtp.plan.shrink import shrunk
 from llmtp.plan.wishes import Wishes
-from llmtp.server.causes import CRASHED
-from llmtp.server.failure import explain, is_telling
 from llmtp.units import GiB, MiB, format_bytes
 
 ORDER = list(Step)
@@ -437,7 +437,7 @@ def wide(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def limited(folder: Path, kilobytes: int) -> Path:
     """The real engine with so much address space, when it is asked to serve."""
-    from llmtp.engine.find import find_engine
+    from llmtp.engine.llama.find import find_engine
 
     engine = find_engine(None)
     program = folder / "limited" / "llama-server"

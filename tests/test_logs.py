@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from harness import WAIT_S, Cli
 
-from llmtp.server.redact import Redactor
+from llmtp.engine.llama.redact import Redactor
 
 PROMPT = "SECRETPROMPT"
 #: Requests whose text b10068 would log, by path: a good one, and all kinds that it refuses.

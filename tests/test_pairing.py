@@ -11,7 +11,7 @@ from harness import Cli, assert_one_clear_line
 from make_crafted_pair import CRAFTED, Shape
 
 from llmtp.engine.ask import ask
-from llmtp.engine.find import find_engine
+from llmtp.engine.llama.find import find_engine
 from llmtp.gguf.facts import read_facts
 from llmtp.gguf.files import open_model
 from llmtp.pairing import check_pair

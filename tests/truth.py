@@ -13,7 +13,7 @@ from urllib.error import HTTPError, URLError
 
 from harness import WAIT_S, http, wait_until
 
-from llmtp.engine.find import find_engine
+from llmtp.engine.llama.find import find_engine
 from llmtp.ports import free_port
 
 Fate = Literal["aborts", "refuses", "fails requests", "never drafts", "never hits", "hits"]

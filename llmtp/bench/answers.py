@@ -53,21 +53,16 @@ class Asker:
 
     def build(self) -> str | None:
         """As the server names it, `b10068-abcdef0`."""
-        said = self._client.props().get("build_info")
-        return clean(said, 60) if isinstance(said, str) else None
+        said = self._client.build()
+        return None if said is None else clean(said, 60)
 
-    def prompt(self, text: str) -> str:
+    def prompt(self, text: str) -> str | list[int]:
         """As the model's chat template puts it, thinking off."""
-        body = {
-            "messages": [{"role": "user", "content": text}],
-            "chat_template_kwargs": {"enable_thinking": False},
-        }
-        return str(self._client.post("/apply-template", body, self._meanwhile).get("prompt", text))
+        return self._client.chat_prompt(text, self._meanwhile)
 
-    def tokenize(self, text: str) -> list[int]:
+    def tokenize(self, prompt: str | list[int]) -> list[int]:
         """A prompt with the template in it as the engine reads it."""
-        body = {"content": text, "add_special": True, "parse_special": True}
-        return _ints(self._client.post("/tokenize", body, self._meanwhile).get("tokens"))
+        return self._client.tokenize(prompt, self._meanwhile)
 
     def ask(
         self, question: Question, text: str, n_max: int, round_number: int, limit: int
@@ -82,7 +77,7 @@ class Asker:
             round_number,
             Timings.of(answer),
             str(answer.get("content", "")),
-            tuple(_ints(answer.get("tokens"))),
+            tuple(answer.get("tokens") or ()),
             answer.get("stop_type") in ("eos", "word"),
         )
 
@@ -122,7 +117,3 @@ class Asker:
             "return_tokens": True,
         }
         return self._client.complete(body | more, self._meanwhile)
-
-
-def _ints(value: Any) -> list[int]:
-    return [int(one) for one in value] if isinstance(value, list) else []

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from llmtp.doctor.check import Check
-from llmtp.engine import find
-from llmtp.engine.build import Build, Unusable
 from llmtp.engine.command import quote
-from llmtp.engine.find import WHEEL, Candidate, Engine
+from llmtp.engine.llama import find
+from llmtp.engine.llama.build import Build, Unusable
+from llmtp.engine.llama.find import WHEEL, Candidate, Engine
 from llmtp.machine.devices import Device, parse_list_devices
 from llmtp.packages import System
 from llmtp.paths import config_dir

@@ -25,7 +25,7 @@ from llmtp.doctor.hub import hub_checks
 from llmtp.doctor.shell import shell_checks
 from llmtp.doctor.storage import read_storage, storage_checks
 from llmtp.engine.command import quote
-from llmtp.engine.find import Candidate, candidates, disturbing_variables
+from llmtp.engine.llama.find import Candidate, candidates, disturbing_variables
 from llmtp.errors import ExitCode, Finding, LlmtpError, UsageError
 from llmtp.fingerprint import fingerprint
 from llmtp.hub.answers import Reach

@@ -58,11 +58,46 @@ class EngineClient:
     def props(self) -> Any:
         return self.json("/props")
 
+    def serves(self) -> str | None:
+        """How the server names its model; None where it does not."""
+        return _told(self.props(), "model_path")
+
+    def build(self) -> str | None:
+        """As the server names it, `b10068-abcdef0`."""
+        return _told(self.props(), "build_info")
+
+    def chat_prompt(
+        self, text: str, meanwhile: Callable[[], object] | None = None
+    ) -> str | list[int]:
+        """A question as the model's chat template puts it, thinking off."""
+        body = {
+            "messages": [{"role": "user", "content": text}],
+            "chat_template_kwargs": {"enable_thinking": False},
+        }
+        return str(self.post("/apply-template", body, meanwhile).get("prompt", text))
+
+    def tokenize(
+        self, prompt: str | list[int], meanwhile: Callable[[], object] | None = None
+    ) -> list[int]:
+        """A prompt, with the template in it, as the engine reads it."""
+        body = {"content": prompt, "add_special": True, "parse_special": True}
+        return ints(self.post("/tokenize", body, meanwhile).get("tokens"))
+
     def slots(
         self, timeout_s: float = _TIMEOUT_S, meanwhile: Callable[[], object] | None = None
     ) -> Any:
         """The JSON of `/slots`; `meanwhile` may end the wait by raising."""
         return _parsed(self._get("/slots", timeout_s, meanwhile))
+
+    def why_no_drafts(self) -> str:
+        """A likely reason why requests are answered without, although there is a drafter."""
+        try:
+            speculative = [slot.get("speculative") for slot in self.slots()]
+        except (EngineUnreachableError, AttributeError, TypeError):
+            return "its slots cannot be read"
+        if any(speculative):
+            return "its slots are set up for drafting, so the build's drafting is broken"
+        return "its slots are not set up for drafting; the build ignores --spec-type draft-mtp"
 
     def metrics(self) -> str:
         return self._get("/metrics").decode("utf-8", "replace")
@@ -153,6 +188,16 @@ class EngineClient:
                 if time.monotonic() > deadline:
                     raise EngineUnreachableError("the answer does not end")
             return _checked(response.status_code, body)
+
+
+def _told(answer: Any, name: str) -> str | None:
+    value = answer.get(name) if isinstance(answer, dict) else None
+    return value if isinstance(value, str) else None
+
+
+def ints(value: Any) -> list[int]:
+    """Token numbers, where an answer has such a list."""
+    return [int(one) for one in value] if isinstance(value, list) else []
 
 
 def _unreachable(error: httpx.HTTPError) -> EngineUnreachableError:

@@ -1,16 +1,22 @@
-"""A llama-server, looked at once a second."""
+"""A llama-server: looked at once a second by anybody, and kept up by us."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
-from llmtp.metrics.counters import LogTally
+from llmtp.errors import EngineUnreachableError
+from llmtp.metrics.counters import Drafting, LogTally, parse_metrics
 from llmtp.metrics.look import Look, Pace
 from llmtp.metrics.sampler import Asked, Meters, Sampler
-from llmtp.metrics.slots import Slot
+from llmtp.metrics.slots import Slot, parse_slots
 from llmtp.metrics.totals import Totals
 from llmtp.text import clean
+
+if TYPE_CHECKING:
+    from llmtp.engine.client import EngineClient
 
 _SHOWN = 120
 
@@ -55,6 +61,31 @@ class LlamaServer:
             return self._by_slots.rate(time.monotonic(), self._decoded)
         now = totals.predicted_tokens + sum(slot.decoded for slot in slots if slot.processing)
         return self._by_counters.rate(time.monotonic(), now)
+
+
+class LlamaKept:
+    """See Kept. `tally` is of its log, which tells what it does not answer."""
+
+    def __init__(self, client: EngineClient, tally: Callable[[], LogTally]) -> None:
+        self._client = client
+        self._tally = tally
+
+    def samples(self, meters: Meters) -> Sampler:
+        return Sampler(self._client, self._tally, meters)
+
+    def drafting(self) -> Drafting | None:
+        counted = parse_metrics(self._client.metrics()).drafting
+        logged = self._tally().drafting
+        if counted is None or logged is None:
+            return counted or logged
+        return replace(counted, draft_s=logged.draft_s)
+
+    def busy(self, timeout_s: float, meanwhile: Callable[[], object]) -> int:
+        try:
+            answer = self._client.slots(timeout_s, meanwhile)
+        except EngineUnreachableError:
+            return len(self._tally().working)
+        return sum(slot.processing for slot in parse_slots(answer))
 
 
 def _told(slots: Sequence[Slot]) -> list[bool]:

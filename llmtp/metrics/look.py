@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from llmtp.metrics.totals import Totals
 
@@ -31,6 +32,13 @@ class Look:
     tokens_per_s: float | None = None
     totals: Totals = field(default_factory=Totals)
     refused: Mapping[str, str] = field(default_factory=dict)
+
+
+class Source(Protocol):
+    """Looks at a server, whoever started it."""
+
+    def look(self) -> Look:
+        """Ask once; a server that does not answer is a look, too."""
 
 
 class Pace:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from llmtp.engine.kinds import Kind
 from llmtp.errors import Finding
 from llmtp.metrics.advice import LEAST_DRAFTS, Advice, Costs, advise
 from llmtp.metrics.counters import Drafting
@@ -24,7 +25,7 @@ class Watched:
 
     id: str | None
     url: str
-    engine: str
+    engine: Kind
     build: str | None
     model: str | None
     n_max: int | None

@@ -12,10 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from llmtp import __version__
+from llmtp.engine.speech import Speech
+from llmtp.engines import kind_of
 from llmtp.report import sections
 from llmtp.report.command import command_lines
 from llmtp.report.engines import candidate_lines, version_lines
-from llmtp.report.logtail import Chosen, choose, without_requests
+from llmtp.report.logtail import Chosen, choose
 from llmtp.report.markdown import Section, render, shown
 from llmtp.report.models import model_lines
 from llmtp.report.private import find_private
@@ -82,7 +84,8 @@ def make_report(entry: Entry | None, environ: Mapping[str, str], state: str) -> 
     left_out = 0
     if entry is not None:
         room = MOST_CHARACTERS - sum(map(len, parts)) - _RESERVE
-        log, left_out = _log(entry.log, redact, min(room, _MOST_LOG_CHARACTERS))
+        room = min(room, _MOST_LOG_CHARACTERS)
+        log, left_out = _log(entry.log, kind_of(entry).speech, redact, room)
         made.append(log)
         parts.append(render(log, redact))
     counts = dict(sorted(redact.counts.items()))
@@ -151,7 +154,9 @@ def _command(entry: Entry, redact: Redaction) -> Section:
     )  # fmt: skip
 
 
-def _log(path: Path | None, redact: Redaction, most_characters: int) -> tuple[Section, int]:
+def _log(
+    path: Path | None, speech: Speech, redact: Redaction, most_characters: int
+) -> tuple[Section, int]:
     """The log, and how many of its lines are not in it."""
     if path is None:
         return Section("log", "Log", ("[its engine was not started]",)), 0
@@ -159,12 +164,17 @@ def _log(path: Path | None, redact: Redaction, most_characters: int) -> tuple[Se
         raw, from_start = _read_log(path)
     except OSError as error:
         return Section("log", "Log", (f"[the log cannot be read: {error.strerror}]",)), 0
-    lines = list(without_requests(raw, from_start=from_start))
+    lines = list(speech.without_requests(raw, from_start=from_start))
 
     def show(line: str) -> str:
         return shown(line, redact, _LOG_LINE)
 
-    chosen: Chosen = choose(lines, show, most_characters)
+    chosen: Chosen = choose(
+        lines,
+        lambda line: speech.is_about(line) or speech.is_telling(line),
+        show,
+        most_characters,
+    )
     intro = "What quotes requests, templates or metadata is not in it."
     return (
         Section(

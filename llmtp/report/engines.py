@@ -9,7 +9,7 @@ from itertools import islice
 
 from llmtp.config import load_config
 from llmtp.engine.ask import ask
-from llmtp.engine.find import candidates, disturbing_variables
+from llmtp.engine.llama.find import candidates, disturbing_variables
 from llmtp.errors import LlmtpError
 
 _TIMEOUT_S = 3.0

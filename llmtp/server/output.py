@@ -6,13 +6,10 @@ import time
 from collections import deque
 from collections.abc import Callable
 
-from llmtp.engine.build import LISTENING
-from llmtp.server.failure import is_telling
+from llmtp.engine.speech import Speech
 from llmtp.server.log import RunLog
-from llmtp.server.redact import Redactor
 
 _KEPT_LINES = 200
-_IDLE = b"update_slots: all slots are idle"
 #: Of a server that served for days, only what it said at its end may say why.
 _LAST_S = 10.0
 
@@ -23,13 +20,16 @@ class Output:
     `lines` counts all of them; `is_listening` is true once the process says that it listens.
     """
 
-    def __init__(self, log: RunLog, on_line: Callable[[str], None], *, prompts_too: bool) -> None:
+    def __init__(
+        self, speech: Speech, log: RunLog, on_line: Callable[[str], None], *, prompts_too: bool
+    ) -> None:
         """`on_line` gets each line that is kept."""
         self.lines = 0
         self.is_listening = False
+        self._speech = speech
         self._log = log
         self._hand_on = on_line
-        self._redactor = Redactor(prompts_too=prompts_too)
+        self._redactor = speech.redactor(prompts_too=prompts_too)
         self._telling: deque[tuple[float, str]] = deque(maxlen=_KEPT_LINES)
         self._serves = False
         self._was_idle = False
@@ -42,15 +42,14 @@ class Output:
         self.lines += len(lines)
         for raw in kept:
             line = raw.decode("utf-8", "replace")
-            if LISTENING in line:
+            if self._speech.listens(line):
                 self.is_listening = True
-            if is_telling(line):
+            if self._speech.is_telling(line):
                 self._telling.append((time.monotonic(), line))
             self._hand_on(line)
 
     def _is_idle_again(self, line: bytes) -> bool:
-        """Each look at `/slots` makes it say so, once a second."""
-        was, self._was_idle = self._was_idle, _IDLE in line
+        was, self._was_idle = self._was_idle, self._speech.is_idle(line)
         return was and self._was_idle
 
     def served(self) -> None:

@@ -19,7 +19,7 @@ from llmtp.machine.family import Family, adopt_orphans, kill_orphans
 
 #: Told to end, the engine breaks requests off: so they may finish before, for so long.
 DRAIN_S = 30.0
-#: From TERM to KILL. A server without requests needs a tenth of a second.
+#: From TERM to KILL, of most engines. A server without requests needs a tenth of a second.
 TERM_WAIT_S = 5.0
 _KILL_WAIT_S = 30.0
 _STOP_POLL_S = 0.1
@@ -31,8 +31,12 @@ _PIPE_BYTES = 1 << 20
 class ServerProcess:
     """Owns one child. `on_lines` gets its output, whole lines at a time, in the draining thread."""
 
-    def __init__(self, command: Command, on_lines: Callable[[list[bytes]], None]) -> None:
+    def __init__(
+        self, command: Command, on_lines: Callable[[list[bytes]], None], term_wait_s: float
+    ) -> None:
+        """`term_wait_s` is from TERM to KILL."""
         self._on_lines = on_lines
+        self._term_wait_s = term_wait_s
         env = dict(os.environ)
         for name, value in command.env.items():
             if value is None:
@@ -90,7 +94,7 @@ class ServerProcess:
         `hangs`.
         """
         with signals.hold():
-            deadline = time.monotonic() + (0 if hangs else TERM_WAIT_S)
+            deadline = time.monotonic() + (0 if hangs else self._term_wait_s)
             family = None if self._ended.is_set() else Family(self.pid)
             self._signal_group(signal.SIGTERM)
             while time.monotonic() < deadline and signals.count() < 2:

@@ -52,16 +52,18 @@ class Proof:
         ]
 
 
-def prove(client: EngineClient, n_max: int, meanwhile: Callable[[], object]) -> Proof:
-    """Let the server count on, long enough that a drafter that never hits is seen.
+def prove(client: EngineClient, n_max: int, meanwhile: Callable[[], object]) -> Proof | None:
+    """Let the server count on, long enough that a drafter that never hits is seen; without one
+    (`n_max` 0) long enough to see that it answers, which proves nothing more.
 
     `meanwhile` is called while it waits, and may end the wait by raising. Raises StartFailedError
     when the server cannot answer at all, MtpInactiveError when it answers without drafting.
     """
-    # Near its end the engine drafts less and less: n_max more tokens make up for that.
+    # Near its end llama-server drafts less and less: n_max more tokens make up for that.
+    drafts = -(-TELLING_DRAFTS // n_max) if n_max else 0
     body = {
         "prompt": _PROMPT,
-        "n_predict": -(-TELLING_DRAFTS // n_max) + n_max + 1,
+        "n_predict": drafts + n_max + 1,
         "temperature": 0,
         "ignore_eos": True,
         "cache_prompt": False,
@@ -74,22 +76,14 @@ def prove(client: EngineClient, n_max: int, meanwhile: Callable[[], object]) -> 
             rule="first-request",
             fix="see its log",
         ) from error
+    if not n_max:
+        return None
     proof = Proof(timings.drafted, timings.accepted, timings.tokens_per_s)
     if not proof.active:
         raise MtpInactiveError(
-            "the drafter is loaded, but the server drafts nothing: " + _likely_cause(client),
+            "the drafter is loaded, but the server drafts nothing: " + client.why_no_drafts(),
             expected="draft_n above 0 in the timings of a request",
             observed="no draft_n",
-            fix="install another llama.cpp build, or run without MTP: --draft off",
+            fix="install another build of the engine, or run without MTP: --draft off",
         )
     return proof
-
-
-def _likely_cause(client: EngineClient) -> str:
-    try:
-        speculative = [slot.get("speculative") for slot in client.slots()]
-    except (EngineUnreachableError, AttributeError, TypeError):
-        return "its slots cannot be read"
-    if any(speculative):
-        return "its slots are set up for drafting, so the build's drafting is broken"
-    return "its slots are not set up for drafting; the build ignores --spec-type draft-mtp"

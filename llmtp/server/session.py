@@ -5,18 +5,17 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from llmtp import signals
 from llmtp.engine.command import PROMPTS_LOGGED, Command, Serving
+from llmtp.engine.speech import CRASHED, PORT_TAKEN, Cause, Speech
 from llmtp.errors import EngineUnreachableError, ServerDiedError, StartFailedError
 from llmtp.machine import cgroup
 from llmtp.machine.family import Family
 from llmtp.plan.result import Plan
 from llmtp.ports import is_free
 from llmtp.server.access import read_key, url_of
-from llmtp.server.causes import CRASHED, PORT_TAKEN, Cause
-from llmtp.server.failure import explain, telling_lines
 from llmtp.server.log import RunLog
 from llmtp.server.output import Output
 from llmtp.server.process import ServerProcess
@@ -27,6 +26,8 @@ from llmtp.text import clean
 if TYPE_CHECKING:
     from llmtp.engine.client import EngineClient
 
+#: From an address and a key to a client.
+Connect = Callable[[str, "str | None"], "EngineClient"]
 _READY_POLL_S = 0.02
 _END_WAIT_S = 0.5
 _LOADING_EVERY_S = 0.25
@@ -40,20 +41,25 @@ class Session:
         plan: Plan,
         command: Command,
         serving: Serving,
+        speech: Speech,
+        connect: Connect,
         log: RunLog,
         on_line: Callable[[str], None],
         marks: Mapping[str, str | None],
     ) -> None:
-        """`on_line` gets each line of the engine's output, in the thread that drains it; `marks`
-        are for the engine's environment."""
+        """`speech` is the engine's, `connect` makes a client of it. `on_line` gets each line of its
+        output, in the thread that drains it; `marks` are for its environment."""
         self.plan = plan
         self.serving = serving
         self.log = log
-        self._command = replace(command, env={**command.env, **marks})
+        self._speech = speech
+        self._connect = connect
         self._key = read_key(serving.api_key_file) if serving.api_key_file else None
+        secret = {command.key_variable: self._key} if command.key_variable else {}
+        self._command = replace(command, env={**command.env, **marks, **secret})
         self.url = url_of(serving.host, serving.port)
         asked = any(finding.rule == PROMPTS_LOGGED for finding in command.findings)
-        self._output = Output(log, on_line, prompts_too=asked)
+        self._output = Output(speech, log, on_line, prompts_too=asked)
         self._process: ServerProcess | None = None
         self._client: EngineClient | None = None
         self._oom_kills = 0
@@ -67,11 +73,11 @@ class Session:
         try:
             with signals.hold():
                 self.log.begin()
-                self._process = ServerProcess(self._command, self._output.take)
+                self._process = ServerProcess(
+                    self._command, self._output.take, self._speech.term_wait_s
+                )
             # httpx takes 80 ms to import: as long as a small model takes to load.
-            from llmtp.engine.client import EngineClient
-
-            self._client = EngineClient(self.url, self._key)
+            self._client = self._connect(self.url, self._key)
         except BaseException:
             if self._process is not None:
                 self._process.stop()
@@ -134,9 +140,9 @@ class Session:
         return self.uptime_s
 
     def prove(self) -> Proof | None:
-        """Prove that MTP works, where the plan has it on."""
+        """Prove that MTP works where the plan has it on, and that it answers at all."""
         signals.check()
-        if not self.plan.mtp:
+        if not self.plan.mtp and self._speech.health_is_enough:
             return None
         try:
             return prove(self.client, self.plan.n_max, self._check_progress)
@@ -174,7 +180,7 @@ class Session:
 
     def _ended_after_ready(self, error: ServerDiedError) -> ServerDiedError:
         error.served_s = time.monotonic() - self._ready_at if self._ready_at else 0.0
-        error.last_words = telling_lines(self._output.telling())
+        error.last_words = self._speech.telling_lines(self._output.telling())
         return error
 
     def check_answers(self) -> None:
@@ -208,11 +214,10 @@ class Session:
         model = None
         if Family(self.process.pid).listens_at(*address) is not False:
             try:
-                props: Any = self.client.props()
-                model = props.get("model_path")
-            except (EngineUnreachableError, AttributeError):
+                model = self.client.serves()
+            except EngineUnreachableError:
                 return
-            if model is None or model == str(self.plan.main.path):
+            if model is None or model == self._command.serves:
                 return
         if self.process.wait_ended(_END_WAIT_S):  # ours answered, and is gone since
             raise self._start_failed()
@@ -236,7 +241,8 @@ class Session:
             observed=self._status(),
             fix=f"{cause.fix}; its log: {self.log.path}",
         )
-        error.out_of, error.last_words = cause.out_of, telling_lines(self._output.telling())
+        error.out_of = cause.out_of
+        error.last_words = self._speech.telling_lines(self._output.telling())
         if lacks_memory:
             error.out_of = "device memory" if self.plan.gpus else "RAM"
         return error
@@ -247,7 +253,7 @@ class Session:
         lost_words = code == 1 and not telling and self._ready_at is None
         if lost_words and not is_free(self.serving.host, self.serving.port):
             return PORT_TAKEN
-        return explain(code, telling, oom_kills=kills)
+        return self._speech.explain(code, telling, oom_kills=kills)
 
     def _status(self) -> str | None:
         returncode = self.process.returncode

@@ -160,7 +160,6 @@ class Tuner:
         self, prepared: Prepared, work: Work, known: Known, starts: Starts, told: Told
     ) -> None:
         """`known` is filled; what is in it is not measured again."""
-        build = prepared.engine.build
         self._prepared = prepared
         self._work = work
         self._known = known
@@ -168,8 +167,8 @@ class Tuner:
         self._told = told
         self._tokens = 0
         self._options = Options(
-            build.has("--spec-draft-p-min"),
-            work.temp > 0 and build.has("--spec-draft-sampling"),
+            prepared.engine.cuts_drafts,
+            work.temp > 0 and prepared.engine.samples_drafts,
         )
 
     def run(self) -> None:

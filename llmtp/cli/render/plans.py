@@ -19,7 +19,6 @@ from llmtp.plan.grid import Cell
 from llmtp.plan.ladder import next_steps
 from llmtp.plan.memory import Parts
 from llmtp.plan.result import Plan
-from llmtp.plan.sources import part_sources
 from llmtp.text import clean
 from llmtp.tried import Alternative
 from llmtp.units import GiB, format_bytes, format_count, format_mib
@@ -73,7 +72,7 @@ def render(console: Console, prepared: Prepared, *, verbose: bool) -> None:
     used = [place for place in places if place.parts.total and place.free]
     console.print(_bars(used, console.width))
     console.print()
-    _print_table(console, places, part_sources(plan))
+    _print_table(console, places, prepared.kind.sources(plan))
     console.print()
     for reason in _reasons(prepared, verbose=verbose):
         console.print(f"• {reason}", soft_wrap=True)

@@ -13,7 +13,8 @@ from pathlib import Path
 from llmtp import paths
 from llmtp.config import Config, load_config
 from llmtp.engine.ask import ask
-from llmtp.engine.build import Build, Unusable, examine
+from llmtp.engine.kinds import LLAMA_SERVER, Kind
+from llmtp.engine.llama.build import Build, Unusable, examine
 from llmtp.errors import EngineError, Finding
 from llmtp.packages import read_system
 from llmtp.text import clean
@@ -58,6 +59,19 @@ class Engine:
     env: Mapping[str, str]
     build: Build
     skipped: tuple[Finding, ...]
+    kind: Kind = LLAMA_SERVER
+
+    @property
+    def mixes_batches(self) -> bool:
+        return self.build.mixes_batches
+
+    @property
+    def cuts_drafts(self) -> bool:
+        return self.build.has("--spec-draft-p-min")
+
+    @property
+    def samples_drafts(self) -> bool:
+        return self.build.has("--spec-draft-sampling")
 
     def child_env(self) -> dict[str, str]:
         """The environment of every process of this engine."""

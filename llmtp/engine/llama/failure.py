@@ -7,7 +7,8 @@ import signal
 from collections.abc import Sequence
 from typing import Literal
 
-from llmtp.server.causes import CAUSES, SIGNALS, Cause
+from llmtp.engine.llama.causes import CAUSES, SIGNALS
+from llmtp.engine.speech import Cause
 from llmtp.text import clean
 from llmtp.units import format_bytes
 

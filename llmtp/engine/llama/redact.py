@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-from llmtp.engine.build import LISTENING
+from llmtp.engine.llama.build import LISTENING
 
 _LEFT_OUT = b"(left out: it may quote a request)"
 _LISTENING = LISTENING.encode()

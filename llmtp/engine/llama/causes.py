@@ -9,23 +9,9 @@ from __future__ import annotations
 import re
 import signal
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Literal
 
-CRASHED = "engine-crashed"
+from llmtp.engine.speech import CRASHED, PORT_TAKEN, Cause
 
-
-@dataclass(frozen=True, slots=True)
-class Cause:
-    """What happened in words, and what to do. `rule` names it for scripts."""
-
-    message: str
-    fix: str
-    rule: str = "start-failed"
-    out_of: Literal["device memory", "RAM"] | None = None
-
-
-PORT_TAKEN = Cause("the port was taken", "leave out --port, or use another", "port-taken")
 _BUILD = "install another llama.cpp build, or name one with --engine"
 _EXTRA = "check what stands behind --"
 _PAIR = Cause(

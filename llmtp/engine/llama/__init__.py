@@ -1,0 +1,1 @@
+"""llama-server: finding it, what its build can do, its command line, and what its words mean."""
