@@ -26,7 +26,7 @@ from llmtp.plan.shrink import shrunk
 from llmtp.plan.wishes import Wishes
 from llmtp.profiles import Sampling
 from llmtp.selection import Selection
-from llmtp.tried import Alternative, alone
+from llmtp.tried import Alternative
 from llmtp.units import format_bytes
 from llmtp.verdict import Checked, judge
 
@@ -88,14 +88,20 @@ class _Look:
     """The engine and the machine, asked once, when somebody needs to know."""
 
     def __init__(
-        self, kind: EngineKind, engine: str | None, cards: Sequence[Device] | None
+        self,
+        kind: EngineKind,
+        engine: str | None,
+        cards: Sequence[Device] | None,
+        *,
+        on_paper: bool = False,
     ) -> None:
         self.kind = kind
+        self._on_paper = on_paper
         self._asked, self._cards = engine, cards
         self._engine: Program | None = None
 
     def engine(self) -> Program:
-        self._engine = self._engine or self.kind.find(self._asked)
+        self._engine = self._engine or self.kind.find(self._asked, on_paper=self._on_paper)
         return self._engine
 
     @functools.cached_property
@@ -137,8 +143,11 @@ def prepare(
     it nothing is. Raises the error of the first link that fails.
     """
     kind = kind_for(engine, asked.model)
-    look = _Look(kind, engine, cards)
-    chosen = kind.choose(asked, wishes, look.machine, imagined=cards is not None, survey=survey)
+    on_paper = watch.progress is None
+    look = _Look(kind, engine, cards, on_paper=on_paper)
+    chosen = kind.choose(
+        asked, wishes, look.machine, imagined=cards is not None, survey=survey, on_paper=on_paper
+    )
     checked = _judged(chosen.reference)
     download_bytes = 0
     if chosen.reference.main.is_published:
@@ -169,7 +178,7 @@ def prepare(
     request = _Request(wishes, serving, extra, look)
     alternatives = chosen.alternatives
     if survey and not alternatives:
-        alternatives = (alone(reference, plan, machine, wishes),)
+        alternatives = kind.beside(reference, plan, machine, wishes)
     return Prepared(
         reference, kind, found, plan, command, findings, request, alternatives, download_bytes
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -15,21 +15,29 @@ from llmtp.engine.llama.find import find_engine
 from llmtp.engine.llama.speech import LlamaSpeech
 from llmtp.engine.program import Program
 from llmtp.engine.speech import Speech
-from llmtp.errors import LlmtpError
+from llmtp.engine.vllm.argv import build_vllm_command
+from llmtp.engine.vllm.find import VllmEngine, find_vllm
+from llmtp.engine.vllm.speech import VllmSpeech
+from llmtp.errors import EngineError, LlmtpError, UsageError
 from llmtp.hub.reference import Asked, Reference, is_source
-from llmtp.machine.detect import detect
+from llmtp.machine.detect import cuda_cards, detect
 from llmtp.machine.devices import Machine
 from llmtp.metrics.counters import LogTally
 from llmtp.metrics.kept import Kept
 from llmtp.metrics.llama import LlamaKept, LlamaServer
 from llmtp.metrics.look import Source
+from llmtp.metrics.vllm import Vllm, VllmKept
 from llmtp.plan.choose import make_plan
 from llmtp.plan.result import Plan
-from llmtp.plan.sources import part_sources
+from llmtp.plan.sources import part_sources, vllm_part_sources
+from llmtp.plan.vllm import RECIPE_CARDS, make_vllm_plan
 from llmtp.plan.wishes import Wishes
 from llmtp.profiles import load_profile
 from llmtp.selection import Selection, select, select_published
+from llmtp.selection_safetensors import check_safetensors, select_safetensors
 from llmtp.server.entry import Entry
+from llmtp.tried import Alternative, alone
+from llmtp.verdict import Checked, check
 
 if TYPE_CHECKING:
     from llmtp.engine.client import EngineClient
@@ -41,6 +49,12 @@ class Planner(Protocol):
     def __call__(
         self, ref: Reference, machine: Machine, wishes: Wishes, *, partly: bool = True
     ) -> Plan: ...
+
+
+class Finder(Protocol):
+    """See find_vllm."""
+
+    def __call__(self, requested: str | None, *, on_paper: bool) -> Program: ...
 
 
 class Chooser(Protocol):
@@ -55,6 +69,7 @@ class Chooser(Protocol):
         fresh: bool = False,
         imagined: bool = False,
         survey: bool = False,
+        on_paper: bool = False,
     ) -> Selection: ...
 
 
@@ -62,14 +77,16 @@ class Chooser(Protocol):
 class EngineKind:
     """One of them: its words, and its ways to be found, chosen files for, planned and asked.
 
-    `find` gets `--engine`; `machine` looks at what the program can use. `kept` is for who keeps a
-    server up, `watched` for who only looks at it, with the context of a request where that is
-    known. `sources` says where the numbers of a plan come from.
+    `find` gets `--engine`; where it is `on_paper`, nobody will start it here. `machine` looks at
+    what the program can use; `beside` says what a plan is shown beside, for a survey. `kept` is for
+    who keeps a server up, `watched` for who only looks at it, with the context of a request where
+    that is known. `sources` says where the numbers of a plan come from.
     """
 
     name: Kind
     speech: Speech
-    find: Callable[[str | None], Program]
+    find: Finder
+    check: Callable[[Asked], Checked]
     choose: Chooser
     machine: Callable[[Program], Machine]
     plan: Planner
@@ -78,6 +95,7 @@ class EngineKind:
     connect: Callable[[str, str | None, Plan], EngineClient]
     kept: Callable[[EngineClient, Callable[[], LogTally]], Kept]
     watched: Callable[[EngineClient, Callable[[], LogTally], int | None], Source]
+    beside: Callable[[Reference, Plan, Machine, Wishes], tuple[Alternative, ...]]
 
 
 def kind_named(name: Kind) -> EngineKind:
@@ -110,6 +128,7 @@ def _choose_gguf(
     fresh: bool = False,
     imagined: bool = False,
     survey: bool = False,
+    on_paper: bool = False,  # noqa: ARG001 - its command needs the files
 ) -> Selection:
     """Of the files that there are; for a survey without any, of what their makers published."""
     try:
@@ -118,6 +137,49 @@ def _choose_gguf(
         if not survey:
             raise
         return select_published(asked, wishes, look, error)
+
+
+def _choose_safetensors(
+    asked: Asked,
+    wishes: Wishes,
+    look: Callable[[], Machine],
+    *,
+    fresh: bool = False,
+    imagined: bool = False,  # noqa: ARG001 - what is on this disk is as good for others
+    survey: bool = False,
+    on_paper: bool = False,
+) -> Selection:
+    if asked.mmproj not in ("off", "auto"):
+        raise UsageError(
+            "--mmproj names a file of llama.cpp: for vLLM it is a part of the model",
+            fix="leave out --mmproj, or use --mmproj auto",
+        )
+    return select_safetensors(asked, wishes, look, fresh=fresh, on_paper=on_paper or survey)
+
+
+def _cards_of_vllm(program: Program) -> Machine:
+    """Those that CUDA shows, as the driver knows them; none for a build for the CPU.
+
+    On paper, where there are none, it is a machine as in the recipes.
+    """
+    seen = detect("")
+    if not isinstance(program, VllmEngine) or program.on_cpu:
+        return replace(seen, devices=())
+    cards = cuda_cards(seen.devices)
+    if not cards and not program.on_paper:
+        raise EngineError(
+            "this vLLM is for GPUs, and no NVIDIA GPU is seen",
+            rule="no-gpu",
+            expected="a GPU, or a build of vLLM for the CPU",
+            fix="see what is here with llmtp doctor; --engine llama-server needs no GPU",
+        )
+    return replace(seen, devices=cards or RECIPE_CARDS)
+
+
+def _connect_vllm(url: str, key: str | None, plan: Plan) -> EngineClient:
+    from llmtp.engine.vllm.client import VllmClient
+
+    return VllmClient(url, key, plan.name, plan.n_max)
 
 
 def _connect(url: str, key: str | None, _plan: Plan) -> EngineClient:
@@ -130,7 +192,8 @@ _KINDS: Mapping[Kind, EngineKind] = {
     LLAMA_SERVER: EngineKind(
         name=LLAMA_SERVER,
         speech=LlamaSpeech(),
-        find=find_engine,
+        find=lambda requested, on_paper: find_engine(requested),  # noqa: ARG005 - its flags are known by it
+        check=check,
         choose=_choose_gguf,
         machine=lambda program: detect(program.list_devices()),
         plan=make_plan,
@@ -139,5 +202,21 @@ _KINDS: Mapping[Kind, EngineKind] = {
         connect=_connect,
         kept=LlamaKept,
         watched=lambda client, tally, _: LlamaServer(client, tally),
+        beside=lambda *planned: (alone(*planned),),
+    ),
+    VLLM: EngineKind(
+        name=VLLM,
+        speech=VllmSpeech(),
+        find=find_vllm,
+        check=check_safetensors,
+        choose=_choose_safetensors,
+        machine=_cards_of_vllm,
+        plan=make_vllm_plan,
+        sources=vllm_part_sources,
+        command=build_vllm_command,
+        connect=_connect_vllm,
+        kept=lambda client, _: VllmKept(client),
+        watched=lambda client, _, ctx_size: Vllm(client, ctx_size),
+        beside=lambda *_: (),
     ),
 }

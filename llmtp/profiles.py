@@ -69,11 +69,14 @@ class Sampling:
 
 @dataclass(frozen=True, slots=True)
 class VllmIds:
-    """OWNER/REPO of the safetensors that vLLM serves; `quantised` is a smaller main model."""
+    """OWNER/REPO of the safetensors that vLLM serves, or paths of folders, from that of the profile
+    if they begin with a dot; `quantised` is a smaller main model, with an assistant of its own or
+    the same."""
 
     model: str
     assistant: str
     quantised: str | None = None
+    quantised_assistant: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,7 +245,7 @@ def _check_which(
             raise file.wrong("draft", "stands without main", "patterns in draft of a source")
         if not any(source.main for source in sources):
             raise file.wrong("sources", "has no main model", "main and quants in one of them")
-    elif not main:
+    elif not main and not file.has("vllm"):
         raise file.wrong(
             "main",
             "is missing",
@@ -292,11 +295,16 @@ def _vllm(file: YamlFile) -> VllmIds | None:
     section = file.section("vllm")
     if section is None:
         return None
-    section.only({"model", "assistant", "quantised"})
+    section.only({"model", "assistant", "quantised", "quantised_assistant"})
+
+    def other(name: str) -> str | None:
+        return _model_id(section, name) if section.has(name) else None
+
     return VllmIds(
         model=_model_id(section, "model"),
         assistant=_model_id(section, "assistant"),
-        quantised=_model_id(section, "quantised") if section.has("quantised") else None,
+        quantised=other("quantised"),
+        quantised_assistant=other("quantised_assistant"),
     )
 
 
@@ -342,6 +350,9 @@ def _repository(file: YamlFile, field: str, form: str = _REPOSITORY) -> HubName:
 
 
 def _model_id(file: YamlFile, field: str) -> str:
+    text = file.text(field, "OWNER/REPO") or ""
+    if text.startswith((".", "/", "~")):
+        return text
     name = _repository(file, field, "OWNER/REPO")
     if name.revision is not None:
         raise file.wrong(field, f"has the revision {clean(name.revision, 60)}", "OWNER/REPO")

@@ -15,6 +15,8 @@ from llmtp.errors import (
     NotFoundError,
     PairRejectedError,
 )
+from llmtp.gguf.model import ModelFacts
+from llmtp.hub.files import HubFile, Repository
 from llmtp.hub.offers import Offer
 from llmtp.hub.published import published_catalogue
 from llmtp.hub.reference import Asked, Catalogue, Reference
@@ -29,6 +31,20 @@ from llmtp.units import format_bytes
 from llmtp.verdict import judge
 
 _UNPREFERRED = "see who prefers it: llmtp config show"
+
+
+class Files(Protocol):
+    """The part of a catalogue that knows where the files of a pair are, or will be."""
+
+    offline: bool
+
+    def files(self, reference: Reference) -> list[tuple[Repository, HubFile]]: ...
+
+    def files_of(self, facts: ModelFacts) -> list[tuple[Repository, HubFile]]: ...
+
+    def on_disk(self, reference: Reference) -> Reference: ...
+
+    def as_if_on_disk(self, reference: Reference) -> Reference: ...
 
 
 class Pairs(Protocol):
@@ -46,7 +62,7 @@ class Selection:
     """The pair to go on with, where it is known from, why, what a better file was given up for,
     and what else there is if asked."""
 
-    catalogue: Catalogue
+    catalogue: Files
     reference: Reference
     offer: Offer | None = None
     why: str | None = None

@@ -23,9 +23,10 @@ PACKAGE = ROOT / "llmtp"
 #: Data flows one way: a part imports only parts that stand before it.
 ORDER = ["text", "errors", "signals", "aside", "told", "units", "paths", "packages",
          "fingerprint", "ports", "yamlfile", "config", "hubname", "published", "profiles", "gguf",
-         "roles", "pairing",
+         "safetensors", "roles", "pairing",
          "hub", "machine", "plan", "engine", "server", "metrics", "verdict", "tried",
-         "selection", "engines", "chain", "export", "spill", "story", "start", "supervisor",
+         "selection", "selection_safetensors", "engines", "chain", "export", "spill", "story",
+         "start", "supervisor",
          "registered", "detach", "watch", "report", "bench", "tune", "doctor", "cli"]  # fmt: skip
 HEAVY = {"rich", "httpx", "psutil", "pynvml", "yaml", "asyncio", "importlib.metadata", "pydantic",
          "huggingface_hub",

@@ -217,13 +217,13 @@ def test_in_ram_there_is_an_end(pairs: dict[str, Reference]) -> None:
 
 def test_the_order_is_told(pairs: dict[str, Reference]) -> None:
     nothing = make_plan(pairs["12b"], machine(card(12_000)), Wishes())
-    assert next_steps(nothing.given_up, has_gpu=True, is_long=True) == [
+    assert next_steps(ORDER, nothing.given_up, has_gpu=True, is_long=True) == [
         WORDS[step] for step in ORDER if step is not Step.SLOTS
     ]
-    assert len(next_steps(nothing.given_up, has_gpu=False, is_long=False)) == len(ORDER) - 3
+    assert len(next_steps(ORDER, nothing.given_up, has_gpu=False, is_long=False)) == len(ORDER) - 3
     some = make_plan(pairs["12b"], machine(card(8_000)), Wishes())
     last = ORDER.index(some.given_up[-1].step)
-    assert next_steps(some.given_up, has_gpu=True, is_long=False) == [
+    assert next_steps(ORDER, some.given_up, has_gpu=True, is_long=False) == [
         WORDS[step] for step in ORDER[last + 1 :]
     ]
     assert last > ORDER.index(Step.CONTEXT)

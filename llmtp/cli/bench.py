@@ -154,7 +154,7 @@ def command(
             raise UsageError(f"{number} is no number to measure by", fix="use a plain number")
     page = pages.page_place(html)
     asked = files_asked(model, draft, quant, "off", offline)
-    wanted = wishes.plan_wishes(ctx_size, str(max(arms)), "wanted", kv_type, 1, margin, False)
+    wanted = wishes.plan_wishes(ctx_size, str(max(arms)), "wanted", kv_type, None, margin, False)
     serving = wishes.serving(config.LOOPBACK, None, None, False, None)
 
     def prepare(watch: chain.Watch) -> chain.Prepared:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator
+from dataclasses import replace
 
 from llmtp.chain import Prepared, with_key
 from llmtp.cli.output import Out
@@ -37,7 +39,21 @@ def show_command(out: Out, prepared: Prepared, *, makes_key: bool) -> None:
     if out.as_json:
         out.envelope(prepared.to_dict(), ExitCode.OK)
     else:
-        out.data(out.exact(prepared.command.shell_line()) + "\n")
+        out.data("".join(out.exact(line) + "\n" for line in _lines(prepared)))
+
+
+def _lines(prepared: Prepared) -> Iterator[str]:
+    """The command; where the makers of the engine recommend some of it, that stands first, and of
+    several machines each has its own."""
+    command = prepared.command
+    if not command.recipe_words:
+        yield command.shell_line()
+        return
+    for rank, argv in enumerate(command.ranks or (command.argv,)):
+        if command.ranks:
+            yield f"# On machine {rank} of {len(command.ranks)}:"
+        yield f"# {prepared.kind.name}'s recipe; behind the break what llmtp adds."
+        yield replace(command, argv=argv).shell_line(break_at=command.recipe_words)
 
 
 def answer(out: Out, running: Running, prompt: str) -> None:

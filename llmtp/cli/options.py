@@ -26,7 +26,7 @@ ModelArg = Annotated[
 ]
 ExtraArg = Annotated[
     list[str] | None,
-    typer.Argument(metavar="[-- ENGINE ARGS]", help="Flags for llama-server, behind --."),
+    typer.Argument(metavar="[-- ENGINE ARGS]", help="Flags for the engine, behind --."),
 ]
 JsonOpt = Annotated[bool, typer.Option("--json", help="Print JSON on stdout, and nothing else.")]
 QuietOpt = Annotated[bool, typer.Option("-q", "--quiet", help="Only results, warnings and errors.")]
@@ -74,7 +74,14 @@ CtxOpt = Annotated[
 NMaxOpt = Annotated[
     str, typer.Option("--n-max", metavar="auto|off|N", help="Tokens to draft at a time, 1 to 16.")
 ]
-ParallelOpt = Annotated[int, typer.Option("--parallel", metavar="N", help="Slots for requests.")]
+ParallelOpt = Annotated[
+    int | None,
+    typer.Option(
+        "--parallel",
+        metavar="N",
+        help="Requests at a time. Default: 1; with vLLM as many as its cache holds.",
+    ),
+]
 MarginOpt = Annotated[
     str | None,
     typer.Option(
@@ -90,8 +97,8 @@ EngineOpt = Annotated[
     str | None,
     typer.Option(
         "--engine",
-        metavar="llama-server|PATH",
-        help="Which llama-server. Default: the first found.",
+        metavar="llama-server|vllm|PATH",
+        help="What serves. Default: the first llama-server found.",
     ),
 ]
 

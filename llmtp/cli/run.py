@@ -59,7 +59,7 @@ def command(
     ctx_size: CtxOpt = "auto",
     n_max: NMaxOpt = "auto",
     kv_type: KvTypeOpt = None,
-    parallel: ParallelOpt = 1,
+    parallel: ParallelOpt = None,
     margin: MarginOpt = None,
     mmproj: MmprojOpt = "off",
     engine: EngineOpt = None,

@@ -100,7 +100,7 @@ def command(
     work = Work.of(workload, 0.0 if temp is None else temp)
     _no_drafting(extra or [])
     asked = files_asked(model, draft, quant, "off", offline)
-    wanted = wishes.plan_wishes(ctx_size, str(TOP), "wanted", kv_type, 1, margin, False)
+    wanted = wishes.plan_wishes(ctx_size, str(TOP), "wanted", kv_type, None, margin, False)
     serving = wishes.serving(config.LOOPBACK, None, None, False, None)
 
     def prepare(watch: chain.Watch) -> chain.Prepared:

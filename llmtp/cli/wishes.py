@@ -26,7 +26,7 @@ def plan_wishes(
     n_max: str,
     draft: str,
     kv_type: KvType | None,
-    parallel: int,
+    parallel: int | None,
     margin: str | None,
     strict: bool,
 ) -> Wishes:
@@ -35,7 +35,8 @@ def plan_wishes(
         ctx=parse_ctx(ctx_size),
         n_max=parse_n_max(n_max),
         kv_type=kv_type and kv_type.value,
-        parallel=parallel,
+        parallel=1 if parallel is None else parallel,
+        parallel_is_asked=parallel is not None,
         margin=config.margin_bytes() if margin is None else parse_size(margin, "--margin"),
         draft_is_wanted=draft not in ("auto", "off") or n_max not in ("auto", "off"),
         strict=strict,

@@ -99,8 +99,11 @@ class EngineClient:
             return "its slots are set up for drafting, so the build's drafting is broken"
         return "its slots are not set up for drafting; the build ignores --spec-type draft-mtp"
 
-    def metrics(self) -> str:
-        return self._get("/metrics").decode("utf-8", "replace")
+    def metrics(
+        self, timeout_s: float = _TIMEOUT_S, meanwhile: Callable[[], object] | None = None
+    ) -> str:
+        """The text of `/metrics`; `meanwhile` may end the wait by raising."""
+        return self._get("/metrics", timeout_s, meanwhile).decode("utf-8", "replace")
 
     def complete(
         self, body: dict[str, Any], meanwhile: Callable[[], object] | None = None

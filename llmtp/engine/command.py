@@ -31,7 +31,8 @@ class Command:
     """What is started: `argv` are the program, `options` with their values, and the flags of the
     user. `env` is the difference to the user's environment (None: removed). `serves` is how the
     server will name its model. The key of clients goes into `key_variable`, where the engine does
-    not read it from a file."""
+    not read it from a file. The first `recipe_words` are as the makers of the engine recommend. Of
+    several machines `ranks` are the commands of all."""
 
     argv: tuple[str, ...]
     options: tuple[tuple[str, ...], ...]
@@ -39,15 +40,19 @@ class Command:
     findings: tuple[Finding, ...]
     serves: str = ""
     key_variable: str | None = None
+    recipe_words: int = 0
+    ranks: tuple[tuple[str, ...], ...] = ()
 
-    def shell_line(self) -> str:
-        """The same command for a POSIX shell."""
+    def shell_line(self, break_at: int = 0) -> str:
+        """The same command for a POSIX shell; a line ends behind so many words of `argv`."""
         prefix: list[str] = []
         if self.env:
             prefix.append("env")
             for name, value in self.env.items():
                 prefix += ["-u", name] if value is None else [f"{name}={value}"]
-        return " ".join(quote(word) for word in (*prefix, *self.argv))
+        first = " ".join(quote(word) for word in (*prefix, *self.argv[: break_at or None]))
+        rest = " ".join(quote(word) for word in self.argv[break_at:]) if break_at else ""
+        return f"{first} \\\n  {rest}" if rest else first
 
 
 def quote(word: str) -> str:

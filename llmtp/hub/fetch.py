@@ -14,6 +14,7 @@ from llmtp.errors import DownloadError
 from llmtp.hub import cache
 from llmtp.hub.download import Download, State, StoppedError, Transfer, disk_error
 from llmtp.hub.files import HubFile, Repository
+from llmtp.hub.small import SmallDownload, is_small
 from llmtp.text import clean
 from llmtp.units import MiB, format_bytes
 
@@ -124,7 +125,12 @@ class _Job:
         self.error: Exception | None = None
         self.thread = threading.Thread(target=self._run, daemon=True)
         self._repository, self._file, self._offline = repository, file, offline
-        self._download = Download(repository, file, self.transfer, stop)
+        self._is_small = is_small(file) and not file.name.endswith(".gguf")
+        self._download: Download | SmallDownload = (
+            SmallDownload(repository, file, self.transfer)
+            if self._is_small
+            else Download(repository, file, self.transfer, stop)
+        )
 
     def _run(self) -> None:
         try:
@@ -132,7 +138,7 @@ class _Job:
                 if self._offline:
                     raise _broken(self._repository, self._file)
                 self._download.run()
-            if not self._offline:
+            if not self._offline and not self._is_small:
                 self._place()
         except Exception as error:  # noqa: BLE001 - raised again by whoever waits for the thread
             self.error = error

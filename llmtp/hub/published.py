@@ -25,7 +25,7 @@ from llmtp.published import PublishedShape
 from llmtp.text import clean
 
 #: Why a header may not be had although nothing is wrong with what was asked for.
-_OUT_OF_REACH = {"not-on-disk", "offline", "hub-unreachable"}
+OUT_OF_REACH = {"not-on-disk", "offline", "hub-unreachable"}
 TOKENS = 262_144
 _HEAD_SLIDING, _HEAD_FULL = 256, 512
 _DRAFT_LAYERS = 4
@@ -42,7 +42,7 @@ _DRAFT_BITS, _QAT_DRAFT_BITS = 8.5, 4.5
 
 def published_catalogue(asked: Asked, error: LlmtpError) -> PublishedCatalogue | None:
     """What can be planned all the same after that error; None where it is about something else."""
-    if error.findings[0].rule not in _OUT_OF_REACH or is_source(asked.model):
+    if error.findings[0].rule not in OUT_OF_REACH or is_source(asked.model):
         return None
     profile = load_profile(asked.model)
     beside = asked.draft in ("auto", "off") and asked.mmproj == "off"
@@ -123,6 +123,16 @@ class PublishedCatalogue:
         tensors = estimate_tensor_bytes(shape, TOKENS, bits, bits, full_values=False)
         quant = _QAT_QUANT if qat else "Q8_0"
         return _facts(path, Kind.ASSISTANT, ASSISTANT, shape, quant, tensors)
+
+
+def published_facts(
+    shape: PublishedShape, kind: Kind, architecture: str, path: Path, quant: str, bits: float
+) -> ModelFacts:
+    """Of a main model or its drafter, at so many bits a weight; embeddings keep 16."""
+    text = _main_shape(shape) if kind is Kind.MAIN else _draft_shape(shape)
+    values = shape.full_values and kind is Kind.MAIN
+    tensors = estimate_tensor_bytes(text, TOKENS, bits, max(bits, 16.0), full_values=values)
+    return _facts(path, kind, architecture, text, quant, tensors)
 
 
 def _facts(

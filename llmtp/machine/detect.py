@@ -5,9 +5,16 @@ from __future__ import annotations
 import ctypes
 import os
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 
-from llmtp.machine.devices import Device, Machine, merge_devices, parse_list_devices
+from llmtp.machine.devices import (
+    Device,
+    Machine,
+    merge_devices,
+    parse_list_devices,
+    visible_cards,
+)
 from llmtp.machine.learned import recall
 
 
@@ -23,6 +30,15 @@ def detect(list_devices_output: str) -> Machine:
 
 def _with_learned(device: Device) -> Device:
     return replace(device, learned=recall(device.name, device.backend))
+
+
+def cuda_cards(devices: Sequence[Device]) -> tuple[Device, ...]:
+    """NVIDIA's cards that CUDA shows, by its names: for an engine that does not list them."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    shown = devices if visible is None else visible_cards(devices, visible)
+    return tuple(
+        replace(card, id=f"CUDA{number}", backend="cuda") for number, card in enumerate(shown)
+    )
 
 
 def has_nvidia_driver() -> bool:

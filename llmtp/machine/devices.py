@@ -142,7 +142,7 @@ def merge_devices(
         same = [d for d in nvml if d.name in device.name]
         claimed.update(d.name for d in same)
         if visible is not None and device.backend == "cuda" and len(same) == len(nvml):
-            same = _visible(same, visible)
+            same = visible_cards(same, visible)
         if len(twins) == len(same) and (len(same) == 1 or device.backend == "cuda"):
             card = same[twins.index(device)]
             device = replace(
@@ -157,7 +157,7 @@ def merge_devices(
     return (*merged, *(card for card in nvml if card.name not in claimed))
 
 
-def _visible(cards: Sequence[Device], numbers: str) -> list[Device]:
+def visible_cards(cards: Sequence[Device], numbers: str) -> list[Device]:
     """Those that CUDA shows, in its order; all where the list is not of plain numbers."""
     chosen = [text.strip() for text in numbers.split(",")]
     if not all(text.isdigit() and int(text) < len(cards) for text in chosen):

@@ -91,13 +91,15 @@ def in_order(given_up: Iterable[GivenUp]) -> tuple[GivenUp, ...]:
     return tuple(sorted(given_up, key=lambda one: order.index(one.step)))
 
 
-def next_steps(given_up: Sequence[GivenUp], *, has_gpu: bool, is_long: bool) -> list[str]:
-    """What would go next, in words, of what there is: a context of more than 32k if it `is_long`,
+def next_steps(
+    ladder: Sequence[Step], given_up: Sequence[GivenUp], *, has_gpu: bool, is_long: bool
+) -> list[str]:
+    """What of a `ladder` would go next, in words: a context of more than 32k if it `is_long`,
     layers on a GPU. A quant that was chosen stays, and ubatch and KV type may go after it."""
     gone = [one.step for one in given_up]
     missing = {Step.SLOTS} | ({Step.QUANT} & set(gone))
     missing |= set() if has_gpu else {Step.OFFLOAD}
     missing |= set() if is_long else {Step.CONTEXT}
-    order = [step for step in Step if step not in missing]
+    order = [step for step in ladder if step not in missing]
     last = max((order.index(step) for step in gone if step in order), default=-1)
     return [WORDS[step] for step in order[last + 1 :]]

@@ -34,7 +34,7 @@ def choose_n_max(wishes: Wishes, ref: Reference, place: Place) -> Choice:
         return Choice(pinned, f"n-max {pinned or 'off'} from the profile {ref.name}")
     tuned = tuned_for(wishes, ref, place)
     if tuned is not None:
-        return _as_tuned(tuned, insists=wishes.draft_is_wanted)
+        return as_tuned(tuned, insists=wishes.draft_is_wanted)
     placement = place.placement(ref, first_settings(wishes, ref.main.shape, 1))
     name = place.devices[0].name if place.devices else ""
     gain = best_gain(ref.main, ref.draft, placement, name)
@@ -51,7 +51,8 @@ def choose_n_max(wishes: Wishes, ref: Reference, place: Place) -> Choice:
     )
 
 
-def _as_tuned(tuned: Tuned, *, insists: bool) -> Choice:
+def as_tuned(tuned: Tuned, *, insists: bool) -> Choice:
+    """What was found is taken, even where that is off, unless MTP was asked for by name."""
     work = f" for {tuned.workload}" if tuned.workload != ALL_WORK else ""
     when = f"as tuned here{work} at temperature {tuned.temp:g} on {tuned.at}"
     if not tuned.n_max and insists:

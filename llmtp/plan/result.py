@@ -10,10 +10,11 @@ from llmtp.gguf.model import ModelFacts
 from llmtp.machine.devices import Device, Host
 from llmtp.machine.learned import Learned
 from llmtp.machine.tuned import Tuned
-from llmtp.plan.ladder import GivenUp
+from llmtp.plan.ladder import GivenUp, Step
 from llmtp.plan.memory import Parts
 from llmtp.plan.overhead import overhead_kind
 from llmtp.plan.speed import Reads, StepCosts
+from llmtp.plan.wishes import Nodes
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +23,19 @@ class Usage:
 
     device: Device
     parts: Parts
+
+
+@dataclass(frozen=True, slots=True)
+class Shards:
+    """`tensor_parallel` cards, over all `nodes`, have a part of each matrix. The engine takes
+    `memory_share` of each (None: RAM, of which the cache gets `kv_bytes`). `slots` limits requests
+    at a time where somebody wants that."""
+
+    tensor_parallel: int
+    memory_share: float | None
+    kv_bytes: int
+    slots: int | None = None
+    nodes: Nodes | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +50,8 @@ class Plan:
     of the RAM are pages of the files, which the system may drop. `step_costs` are None without a
     drafter; `reads` are those of a token without MTP. A draft ends before a token that the drafter
     gives less than `p_min`; `draft_sampling` None leaves it to the engine, which is greedy. `tuned`
-    is what n-max comes from, where `tune` has found it.
+    is what n-max comes from, where `tune` has found it. `ladder` is what may be given up at all.
+    `shards` is how an engine that shards the model over cards and machines does so.
     """
 
     name: str
@@ -70,6 +85,8 @@ class Plan:
     findings: tuple[Finding, ...] = ()
     step_costs: StepCosts | None = None
     tuned: Tuned | None = None
+    ladder: tuple[Step, ...] = tuple(Step)
+    shards: Shards | None = None
 
     @property
     def mtp(self) -> bool:
@@ -128,6 +145,9 @@ class Plan:
             "checkpoints": self.checkpoints,
             "checkpoint_bytes": self.checkpoint_bytes,
             "why": list(self.why),
+            "tensor_parallel": self.shards.tensor_parallel if self.shards else None,
+            "memory_share": self.shards.memory_share if self.shards else None,
+            "nodes": self.shards.nodes.count if self.shards and self.shards.nodes else 1,
             "step_costs": list(self.step_costs.steps) if self.step_costs else None,
             "step_costs_source": self.step_costs.source if self.step_costs else None,
             "devices": [u.device.to_dict() | u.parts.to_dict() for u in self.devices],

@@ -39,3 +39,18 @@ def _overhead(plan: Plan) -> str:
         return "a guess: nobody measured it"
     measures = "; a run measures yours" if device.source in ("NVML", "--vram") else ""
     return f"default, of an H100{measures}"
+
+
+def vllm_part_sources(plan: Plan) -> dict[str, str]:
+    """The same of a plan for vLLM."""
+    device = plan.gpus[0] if plan.gpus else None
+    sizes = "estimated for the published shape" if plan.main.is_published else "size of the files"
+    return {
+        "weights": f"{sizes}, on each card its share",
+        "kv": "all that is left of vLLM's share" if device else "for the requests planned",
+        "compute": "estimate; vLLM measures it when it starts",
+        "draft": f"{sizes}, whole on each card" if device else sizes,
+        "mmproj": "none",
+        "overhead": "estimate, with captured graphs" if device else "measured with vLLM 0.32.0",
+        "free": device.source if device else plan.host.source,
+    }

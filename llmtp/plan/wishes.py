@@ -14,11 +14,23 @@ MAX_SLOTS = 64
 
 
 @dataclass(frozen=True, slots=True)
+class Nodes:
+    """Machines that serve one model together: so many, the number of this one from 0, and where
+    number 0 waits for the others."""
+
+    count: int
+    rank: int
+    address: str
+    port: int
+
+
+@dataclass(frozen=True, slots=True)
 class Wishes:
     """The defaults leave everything to the plan; what is asked for by name is never given up.
 
     `n_max` 0 is MTP off; `margin` is in bytes; `draft_is_wanted` says that MTP was asked for
-    by name, so that it may not be dropped. `strict` gives up nothing.
+    by name, so that it may not be dropped. `strict` gives up nothing. `nodes` are the machines that
+    serve together, where there are several.
     """
 
     ctx: Literal["auto", "max"] | int = "auto"
@@ -28,6 +40,8 @@ class Wishes:
     margin: int | None = None
     draft_is_wanted: bool = False
     strict: bool = False
+    parallel_is_asked: bool = False
+    nodes: Nodes | None = None
 
 
 def check_wishes(wishes: Wishes, text: TextModel, *, has_draft: bool) -> None:

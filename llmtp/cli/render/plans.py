@@ -131,7 +131,9 @@ def _ladder(plan: Plan) -> str:
     """What was given up, and what would go next, in that order."""
     gone = ", ".join(one.words() for one in plan.given_up)
     is_long = plan.ctx_size > USEFUL_CONTEXT
-    following = ", ".join(next_steps(plan.given_up, has_gpu=bool(plan.gpus), is_long=is_long))
+    following = ", ".join(
+        next_steps(plan.ladder, plan.given_up, has_gpu=bool(plan.gpus), is_long=is_long)
+    )
     if not gone:
         return f"nothing is given up; for lack of memory would go, in this order: {following}"
     return f"given up: {gone}; next would go: {following or 'more of the same'}"

@@ -1,0 +1,1 @@
+"""vLLM: finding it, its command line, and what its words and answers mean."""

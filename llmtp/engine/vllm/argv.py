@@ -1,0 +1,217 @@
+"""A plan to the command line of vLLM: the flags of its recipe first, then ours."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from pathlib import Path
+
+from llmtp.config import hub_cache
+from llmtp.engine.command import Command, Serving, is_flag
+from llmtp.engine.vllm.find import VllmEngine
+from llmtp.errors import Finding, UsageError
+from llmtp.hubname import PREFIX
+from llmtp.plan.result import Plan, Shards
+from llmtp.safetensors.config import WITH_IMAGES
+from llmtp.text import clean
+
+_CACHED = re.compile(r"models--(.+)--(.+)")
+_FP8 = "q8_0"
+#: Flags with which it ends at once, or serves where llmtp does not see it.
+_REFUSED = {
+    "--help": "ends at once",
+    "--version": "ends at once",
+    "--config": "may change the plan unseen",
+    "--uds": "hides the server from llmtp",
+    "--root-path": "hides the server from llmtp",
+    "--ssl-keyfile": "hides the server from llmtp",
+    "--ssl-certfile": "hides the server from llmtp",
+    "--headless": "is for machines other than the first: use --nodes and --node-rank",
+    "--enable-log-requests": "writes what users ask into the log",
+}
+_KEY = "--api-key"
+#: Both names of what belongs to the plan, and the option of llmtp that decides it.
+_OURS = {
+    "--model": "MODEL", "--speculative-config": "--n-max", "--max-model-len": "--ctx",
+    "--max-num-seqs": "--parallel", "--kv-cache-dtype": "--kv-type", "--host": "--host",
+    "--port": "--port",
+}  # fmt: skip
+_ALIASES = {"-sc": "--speculative-config", "-tp": "--tensor-parallel-size",
+            "-pp": "--pipeline-parallel-size", "-n": "--nnodes", "-r": "--node-rank",
+            "-h": "--help", "-v": "--version"}  # fmt: skip
+_SPECULATIVE = ("--spec-method", "--spec-model", "--spec-tokens")
+_PIPELINE = "--pipeline-parallel-size"
+#: They take memory that no plan counted.
+_UNPLANNED = ("--enable-lora", "--max-num-batched-tokens", "--data-parallel-size", "--quantization")
+
+
+def build_vllm_command(
+    plan: Plan, engine: VllmEngine, serving: Serving, extra: Sequence[str]
+) -> Command:
+    """The command for a plan; `extra` are the user's own flags for vLLM.
+
+    Raises UsageError where they contradict the plan.
+    """
+    if extra and not is_flag(extra[0]):
+        raise UsageError(
+            f"{clean(extra[0], 60)!r} is no flag of vLLM",
+            rule="engine-args",
+            expected="flags behind --, each with its values",
+            fix=f"leave out {clean(extra[0], 60)}",
+        )
+    if plan.shards is None:
+        raise ValueError("a plan for vLLM says how it is sharded")
+    recipe = _recipe(plan, plan.shards)
+    ours = _ours(plan, plan.shards, serving)
+    findings = _check_extra([*recipe, *ours], extra, drafts=plan.mtp)
+    head = (str(engine.path), "serve", _model(plan.main.path))
+    argv = (*head, *_words(recipe))
+    return Command(
+        argv=(*argv, *_words(ours), *extra),
+        options=(head[1:], *recipe, *ours),
+        env={**_environment(plan, plan.shards), **engine.env},
+        findings=tuple(findings),
+        serves=_names(plan)[0],
+        key_variable="VLLM_API_KEY" if serving.api_key_file is not None else None,
+        recipe_words=len(argv),
+        ranks=_ranks(plan.shards, (*argv, *_words(ours), *extra)),
+    )
+
+
+def _recipe(plan: Plan, shards: Shards) -> list[tuple[str, ...]]:
+    """As vLLM's recipes for Gemma 4 have them (recipes.vllm.ai)."""
+    options: list[tuple[str, ...]] = []
+    if shards.tensor_parallel > 1:
+        options.append(("--tensor-parallel-size", str(shards.tensor_parallel)))
+    if shards.nodes is not None:
+        options += [
+            ("--distributed-executor-backend", "mp"),
+            ("--nnodes", str(shards.nodes.count)),
+            ("--node-rank", str(shards.nodes.rank)),
+            ("--master-addr", shards.nodes.address),
+            ("--master-port", str(shards.nodes.port)),
+        ]
+    options.append(("--max-model-len", str(plan.ctx_size // plan.parallel)))
+    if shards.memory_share is not None:
+        options.append(("--gpu-memory-utilization", f"{shards.memory_share:g}"))
+    if plan.kv_type == _FP8:
+        options.append(("--kv-cache-dtype", "fp8"))
+    if plan.main.architecture in WITH_IMAGES:
+        options.append(("--language-model-only",))
+    if plan.draft is not None:
+        speculative = {
+            "method": "mtp",
+            "model": _model(plan.draft.path),
+            "num_speculative_tokens": plan.n_max,
+        }
+        options.append(("--speculative-config", json.dumps(speculative, separators=(",", ":"))))
+    return options
+
+
+def _ours(plan: Plan, shards: Shards, serving: Serving) -> list[tuple[str, ...]]:
+    """Names for clients, where it listens, and no more than was planned."""
+    options: list[tuple[str, ...]] = [("--served-model-name", *_names(plan))]
+    if shards.slots is not None:
+        options.append(("--max-num-seqs", str(shards.slots)))
+    if shards.memory_share is None:
+        options.append(("--kv-cache-memory-bytes", str(shards.kv_bytes)))
+    sampling = {"temperature": serving.temp, "top_k": serving.top_k, "top_p": serving.top_p}
+    told = {name: value for name, value in sampling.items() if value is not None}
+    if told:
+        text = json.dumps(told, separators=(",", ":"))
+        options.append(("--override-generation-config", text))
+    options += [
+        ("--host", serving.host),
+        ("--port", str(serving.port)),
+        ("--allowed-origins", "[]"),
+    ]
+    return options
+
+
+def _environment(plan: Plan, shards: Shards) -> Mapping[str, str | None]:
+    """No telemetry, no network for files that are here, and inner sockets on this machine only."""
+    env: dict[str, str | None] = {"VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1"}
+    models = [facts for facts in (plan.main, plan.draft) if facts is not None]
+    if all(facts.is_local for facts in models):
+        env["HF_HUB_OFFLINE"] = "1"
+    if any(_model(facts.path) != str(facts.path) for facts in models if facts.is_local):
+        env["HF_HUB_CACHE"] = str(hub_cache())
+    if shards.nodes is None:
+        env |= {"VLLM_HOST_IP": "127.0.0.1", "GLOO_SOCKET_IFNAME": "lo"}
+    return env
+
+
+def _names(plan: Plan) -> list[str]:
+    """What clients may call the model: its name here, and that at the Hub."""
+    return list(dict.fromkeys((clean(plan.name, 120), _model(plan.main.path))))
+
+
+def _model(path: Path) -> str:
+    """OWNER/REPO of a folder in the cache of the Hub, where vLLM finds it so; else its path."""
+    text = str(path)
+    if text.startswith(PREFIX):
+        return text.removeprefix(PREFIX).partition("@")[0]
+    cached = [found for found in map(_CACHED.fullmatch, path.parts) if found]
+    return f"{cached[-1][1]}/{cached[-1][2]}" if cached and "snapshots" in path.parts else text
+
+
+def _ranks(shards: Shards, argv: tuple[str, ...]) -> tuple[tuple[str, ...], ...]:
+    """The command of every machine, by its number; none where there is one machine."""
+    if shards.nodes is None:
+        return ()
+    return tuple(ranked(argv, rank) for rank in range(shards.nodes.count))
+
+
+def ranked(argv: tuple[str, ...], rank: int) -> tuple[str, ...]:
+    """The same command on the machine of that number: only number 0 serves."""
+    words = list(argv)
+    words[words.index("--node-rank") + 1] = str(rank)
+    return (*words, "--headless") if rank else tuple(words)
+
+
+def _words(options: Sequence[tuple[str, ...]]) -> tuple[str, ...]:
+    return tuple(word for option in options for word in option)
+
+
+def _check_extra(
+    options: Sequence[tuple[str, ...]], extra: Sequence[str], *, drafts: bool
+) -> list[Finding]:
+    findings = []
+    planned = {option[0]: option for option in options}
+    for word, following in pairwise((*extra, "")):
+        if not is_flag(word):
+            continue
+        name, equals, value = word.partition("=")
+        flag = _ALIASES.get(name, name.replace("_", "-"))
+        value = value if equals else following
+        if flag in _REFUSED:
+            raise UsageError(f"{clean(name, 60)} {_REFUSED[flag]}", rule="engine-args",
+                             fix=f"leave out {clean(name, 60)}")  # fmt: skip
+        if flag == _KEY:
+            raise UsageError(
+                f"{_KEY} would show the key in the process list",
+                rule="engine-args",
+                fix="use --api-key-file FILE",
+            )
+        if flag == _PIPELINE and drafts and value != "1":
+            raise UsageError(
+                f"{clean(name, 60)} {clean(value, 20)} does not go with MTP: vLLM has no drafter "
+                "in stages of a pipeline (vllm-project/vllm 49355)",
+                rule="engine-args",
+                expected="tensor parallel, over --nodes where there are several machines",
+                fix=f"leave out {clean(name, 60)}, or use --draft off",
+            )
+        flag = "--speculative-config" if flag in _SPECULATIVE else flag
+        if flag in planned or flag in _OURS:
+            says = f", which says {' '.join(planned[flag])}" if flag in planned else ""
+            raise UsageError(
+                f"{clean(name, 60)} contradicts the plan{says}",
+                rule="engine-args",
+                fix=f"use {_OURS[flag]} of llmtp" if flag in _OURS else f"leave out {flag}",
+            )
+        if flag in _UNPLANNED:
+            words = f"{flag} may take memory that no plan counted"
+            findings.append(Finding("unplanned-flag", "warning", words))
+    return findings
