@@ -21,6 +21,14 @@ def is_address(host: str) -> bool:
     return True
 
 
+def is_loopback(host: str) -> bool:
+    """Can only this machine reach a server bound to `host`?"""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
 def free_port(host: str = "127.0.0.1") -> int:
     """A port that nobody listened on a moment ago; raises OSError where the host is not ours."""
     for _ in range(_TRIES):

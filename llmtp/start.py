@@ -230,7 +230,7 @@ def serve(
     try:
         with session, contextlib.ExitStack() as stopping:
             stopping.callback(life.to, State.STOPPING)
-            view.event(story.starting(session))
+            view.event(story.starting(session.process.pid, session.log.path))
             total_bytes = sum(one.file_bytes for one in (plan.main, plan.draft) if one)
             ready_s = session.wait_ready(lambda s, done: view.loading(s, done, total_bytes))
             life.to(State.PROVING)

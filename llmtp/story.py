@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Protocol
 
 from llmtp.chain import Prepared
 from llmtp.errors import Finding
 from llmtp.metrics.sampler import Sample
 from llmtp.plan.ladder import GivenUp
+from llmtp.plan.wishes import Nodes
 from llmtp.server.life import State
 from llmtp.server.proof import Proof
 from llmtp.server.session import Session
@@ -54,9 +56,15 @@ def planned(prepared: Prepared) -> Event:
     return Event("planned", prepared.to_dict() | {"findings": findings})
 
 
-def starting(session: Session) -> Event:
+def starting(pid: int, log: Path) -> Event:
     """A process runs; nobody can use it yet."""
-    return Event("starting", {"pid": session.process.pid, "log": str(session.log.path)})
+    return Event("starting", {"pid": pid, "log": str(log)})
+
+
+def joined(pid: int, nodes: Nodes) -> Event:
+    """This machine is a part of the server of another one."""
+    first = f"{nodes.address}:{nodes.port}"
+    return Event("joined", {"pid": pid, "node_rank": nodes.rank, "first": first})
 
 
 def ready(session: Session, ready_s: float) -> Event:

@@ -26,8 +26,9 @@ from llmtp.metrics.look import Look, Source
 from llmtp.metrics.report import Report, Watched
 from llmtp.metrics.totals import Window
 from llmtp.metrics.use import Meter
+from llmtp.ports import is_loopback
 from llmtp.server import registry
-from llmtp.server.access import is_loopback, read_key
+from llmtp.server.access import read_key
 from llmtp.server.entry import Entry
 from llmtp.server.life import State
 from llmtp.server.standing import Standing, find_known, newest_known, reachable

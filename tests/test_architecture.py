@@ -26,8 +26,8 @@ ORDER = ["text", "errors", "signals", "aside", "told", "units", "paths", "packag
          "safetensors", "roles", "pairing",
          "hub", "machine", "plan", "engine", "server", "metrics", "verdict", "tried",
          "selection", "selection_safetensors", "engines", "chain", "export", "spill", "story",
-         "start", "supervisor",
-         "registered", "detach", "watch", "report", "bench", "tune", "doctor", "cli"]  # fmt: skip
+         "start", "supervisor", "registered", "joining", "detach", "watch", "report", "bench",
+         "tune", "doctor", "cli"]  # fmt: skip
 HEAVY = {"rich", "httpx", "psutil", "pynvml", "yaml", "asyncio", "importlib.metadata", "pydantic",
          "huggingface_hub",
          "llmtp.chain", "llmtp.verdict", "llmtp.plan", "llmtp.engine", "llmtp.gguf"}  # fmt: skip

@@ -12,6 +12,7 @@ from llmtp.cli.output import Out, ReaderGoneError
 from llmtp.cli.views import RunView
 from llmtp.cli.words import summary
 from llmtp.errors import ExitCode, Finding
+from llmtp.joining import follow_first
 from llmtp.registered import Registered, ended, register
 from llmtp.server import registry
 from llmtp.server.access import key_file, make_key
@@ -52,7 +53,12 @@ def _keep(
         make_key(file)
         prepared = with_key(prepared, file)
         out.say(f"clients need the key in {file}")
-    supervisor = Supervisor(prepared, Registered(view, registration), registration.marks)
+    shown = Registered(view, registration)
+    nodes = prepared.request.wishes.nodes
+    if nodes is not None and nodes.rank:
+        follow_first(prepared, nodes, shown, registration.marks)
+        return
+    supervisor = Supervisor(prepared, shown, registration.marks)
     if prompt is not None:
         supervisor.once(lambda running: once.answer(out, running, prompt))
         return

@@ -145,6 +145,25 @@ TempOpt = Annotated[
 ]
 
 
+NodesOpt = Annotated[
+    int,
+    typer.Option(
+        "--nodes", metavar="N", min=1, max=64, help="Machines that serve together, with vLLM."
+    ),
+]
+NodeRankOpt = Annotated[
+    int, typer.Option("--node-rank", metavar="R", min=0, help="Which of them this one is, from 0.")
+]
+MasterOpt = Annotated[
+    str | None,
+    typer.Option(
+        "--master",
+        metavar="ADDRESS[:PORT]",
+        help="Where machine 0 waits for the others, in a network of your own.",
+    ),
+]
+
+
 def parse_ctx(text: str) -> Literal["auto", "max"] | int:
     """`auto`, `max`, or a number of tokens."""
     if text == "auto":

@@ -19,9 +19,12 @@ from llmtp.cli.options import (
     KvTypeOpt,
     MakeKeyOpt,
     MarginOpt,
+    MasterOpt,
     MmprojOpt,
     ModelArg,
     NMaxOpt,
+    NodeRankOpt,
+    NodesOpt,
     OfflineOpt,
     ParallelOpt,
     PortOpt,
@@ -64,6 +67,9 @@ def command(
     mmproj: MmprojOpt = "off",
     engine: EngineOpt = None,
     strict: StrictOpt = False,
+    nodes: NodesOpt = 1,
+    node_rank: NodeRankOpt = 0,
+    master: MasterOpt = None,
     host: HostOpt = None,
     port: PortOpt = None,
     api_key_file: ApiKeyFileOpt = None,
@@ -87,7 +93,10 @@ def command(
         raise UsageError("--detach and --ask exclude each other", fix="use one of them")
     prompt = None if ask is None else once.read_prompt(ask)
     asked = files_asked(model, draft, quant, mmproj, offline)
-    wanted = wishes.plan_wishes(ctx_size, n_max, asked.draft, kv_type, parallel, margin, strict)
+    machines = wishes.nodes(nodes, node_rank, master)
+    wanted = wishes.plan_wishes(
+        ctx_size, n_max, asked.draft, kv_type, parallel, margin, strict, machines
+    )
     serving = wishes.serving(host, port, api_key_file, make_key, temp, is_checked=not detach)
     if dry_run:
         once.show_command(

@@ -10,13 +10,15 @@ from llmtp.cli.options import KvType, parse_ctx, parse_n_max
 from llmtp.engine.command import Serving
 from llmtp.errors import UsageError
 from llmtp.machine.devices import Device
-from llmtp.plan.wishes import Wishes
-from llmtp.ports import free_port, is_free
+from llmtp.plan.wishes import Nodes, Wishes
+from llmtp.ports import free_port, is_address, is_free
 from llmtp.server import access
 from llmtp.text import clean
 from llmtp.units import parse_size
 
 _BACKENDS = {"cuda": "CUDA", "vulkan": "Vulkan", "metal": "Metal", "rocm": "ROCm"}
+#: As in vLLM's recipes for several machines.
+MASTER_PORT = 29501
 #: For a plan that nobody starts.
 ANY_SERVING = Serving(config.LOOPBACK, 8080)
 
@@ -29,6 +31,7 @@ def plan_wishes(
     parallel: int | None,
     margin: str | None,
     strict: bool,
+    nodes: Nodes | None = None,
 ) -> Wishes:
     """The planning options of a command."""
     return Wishes(
@@ -40,7 +43,39 @@ def plan_wishes(
         margin=config.margin_bytes() if margin is None else parse_size(margin, "--margin"),
         draft_is_wanted=draft not in ("auto", "off") or n_max not in ("auto", "off"),
         strict=strict,
+        nodes=nodes,
     )
+
+
+def nodes(count: int, rank: int, master: str | None) -> Nodes | None:
+    """The machines of `--nodes`; None where there is one."""
+    if count == 1:
+        if rank or master:
+            raise UsageError(
+                "--node-rank and --master are for several machines", fix="add --nodes 2"
+            )
+        return None
+    if rank >= count:
+        raise UsageError(
+            f"--node-rank {rank} is not one of {count} machines",
+            expected=f"0 to {count - 1}",
+            fix="count them from 0",
+        )
+    address, colon, text = (master or "").rpartition(":")
+    if not colon or is_address(master or ""):
+        address, text = master or "", str(MASTER_PORT)
+    address = address.removeprefix("[").removesuffix("]")
+    port = int(text) if text.isascii() and text.isdecimal() and len(text) < 6 else 0
+    if not is_address(address) or not 1 <= port <= 65535:
+        raise UsageError(
+            f"--master {clean(master, 60)!r} is not an address"
+            if master
+            else "--nodes needs --master",
+            rule="master",
+            expected="the IP address of machine 0 that the others reach, with or without :PORT",
+            fix="type for example: --master 192.168.1.10",
+        )
+    return Nodes(count, rank, address, port)
 
 
 def imagined_cards(vram: str | None, backend: str | None) -> list[Device] | None:

@@ -51,7 +51,12 @@ def _summary(plan: Plan, mtp: str) -> str:
     if plan.gpus and plan.on_cpu:
         place += " and the CPU"
     quant = f"{plan.main.quant}, " if plan.main.quant else ""
-    return f"{plan.name}: {quant}context {format_count(plan.ctx_size)}, {mtp}, on {place}"
+    context = format_count(plan.ctx_size)
+    if plan.shards is not None:
+        context = (
+            f"{format_count(plan.ctx_size // plan.parallel)} for each of {plan.parallel} requests"
+        )
+    return f"{plan.name}: {quant}context {context}, {mtp}, on {place}"
 
 
 def download_line(progress: Progress) -> str:
@@ -118,6 +123,8 @@ def describe(event: Event, *, verbose: bool = False) -> str | None:
     match event.name:
         case "ready":
             return f"ready in {fields['ready_s']:.1f} s at {fields['url']}/v1 (Ctrl-C stops it)"
+        case "joined":
+            return f"machine {fields['node_rank']} serves with {fields['first']} (Ctrl-C stops it)"
         case "mtp" if fields["active"]:
             return f"MTP is on: {fields['accepted']} of {fields['drafted']} drafted tokens accepted"
         case "mtp":

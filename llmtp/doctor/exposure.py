@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from llmtp.doctor.check import Check, Status
 from llmtp.doctor.engines import Looked
 from llmtp.packages import System
-from llmtp.server.access import is_loopback
+from llmtp.ports import is_loopback
 
 
 @dataclass(frozen=True, slots=True)

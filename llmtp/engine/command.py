@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from llmtp.errors import Finding
@@ -42,6 +42,10 @@ class Command:
     key_variable: str | None = None
     recipe_words: int = 0
     ranks: tuple[tuple[str, ...], ...] = ()
+
+    def with_env(self, more: Mapping[str, str | None]) -> Command:
+        """The same, with a larger difference to the user's environment."""
+        return replace(self, env={**self.env, **more})
 
     def shell_line(self, break_at: int = 0) -> str:
         """The same command for a POSIX shell; a line ends behind so many words of `argv`."""

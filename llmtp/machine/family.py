@@ -94,6 +94,18 @@ class Family:
         except psutil.Error:
             return None
 
+    @signals.hold()
+    def is_connected_to(self, port: int) -> bool | None:
+        """Has one of them a connection to that port of any machine? None where nobody may look."""
+        try:
+            return any(
+                connection.status == psutil.CONN_ESTABLISHED and connection.raddr.port == port
+                for process in self._members
+                for connection in process.net_connections("tcp")
+            )
+        except psutil.Error:
+            return None
+
 
 @signals.hold()
 def listener(port: int) -> tuple[int, str] | None:

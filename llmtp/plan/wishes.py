@@ -46,6 +46,13 @@ class Wishes:
 
 def check_wishes(wishes: Wishes, text: TextModel, *, has_draft: bool) -> None:
     """Raises UsageError for what no machine can do with this model."""
+    if wishes.nodes is not None:
+        raise UsageError(
+            "llama-server does not serve on several machines so",
+            rule="nodes",
+            expected="--nodes with --engine vllm",
+            fix="add --engine vllm, or leave out --nodes",
+        )
     if wishes.n_max and not has_draft:
         raise UsageError(
             f"--n-max {wishes.n_max} needs a drafter, but it is off",

@@ -2,25 +2,16 @@
 
 from __future__ import annotations
 
-import ipaddress
 import os
 import shlex
 from pathlib import Path
 
 from llmtp import paths, signals
 from llmtp.errors import UsageError
-from llmtp.ports import is_address
+from llmtp.ports import is_address, is_loopback
 from llmtp.text import clean
 
 _MOST_KEY_CHARACTERS = 1 << 16
-
-
-def is_loopback(host: str) -> bool:
-    """Can only this machine reach a server bound to `host`?"""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def check_host(host: str, has_key: bool, said_by: str = "--host") -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from llmtp import signals
@@ -56,7 +55,7 @@ class Session:
         self._connect = connect
         self._key = read_key(serving.api_key_file) if serving.api_key_file else None
         secret = {command.key_variable: self._key} if command.key_variable else {}
-        self._command = replace(command, env={**command.env, **marks, **secret})
+        self._command = command.with_env({**marks, **secret})
         self.url = url_of(serving.host, serving.port)
         asked = any(finding.rule == PROMPTS_LOGGED for finding in command.findings)
         self._output = Output(speech, log, on_line, prompts_too=asked)

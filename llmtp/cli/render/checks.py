@@ -43,7 +43,7 @@ def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
 def _verdict(compatible: bool) -> str:
     if compatible:
         return "this drafter belongs to this model"
-    return "llama-server would abort, refuse, or draft nothing useful with this pair"
+    return "the engine would abort, refuse, or draft nothing useful with this pair"
 
 
 def _kind(facts: ModelFacts) -> str:

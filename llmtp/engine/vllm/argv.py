@@ -14,6 +14,7 @@ from llmtp.engine.vllm.find import VllmEngine
 from llmtp.errors import Finding, UsageError
 from llmtp.hubname import PREFIX
 from llmtp.plan.result import Plan, Shards
+from llmtp.ports import is_loopback
 from llmtp.safetensors.config import WITH_IMAGES
 from llmtp.text import clean
 
@@ -67,16 +68,19 @@ def build_vllm_command(
     ours = _ours(plan, plan.shards, serving)
     findings = _check_extra([*recipe, *ours], extra, drafts=plan.mtp)
     head = (str(engine.path), "serve", _model(plan.main.path))
-    argv = (*head, *_words(recipe))
+    first = (*head, *_words(recipe))
+    whole = (*first, *_words(ours), *extra)
+    ranks = _ranks(plan.shards, whole)
+    rank = plan.shards.nodes.rank if plan.shards.nodes else 0
     return Command(
-        argv=(*argv, *_words(ours), *extra),
+        argv=ranks[rank] if ranks else whole,
         options=(head[1:], *recipe, *ours),
         env={**_environment(plan, plan.shards), **engine.env},
         findings=tuple(findings),
         serves=_names(plan)[0],
         key_variable="VLLM_API_KEY" if serving.api_key_file is not None else None,
-        recipe_words=len(argv),
-        ranks=_ranks(plan.shards, (*argv, *_words(ours), *extra)),
+        recipe_words=len(first),
+        ranks=ranks,
     )
 
 
@@ -138,7 +142,7 @@ def _environment(plan: Plan, shards: Shards) -> Mapping[str, str | None]:
         env["HF_HUB_OFFLINE"] = "1"
     if any(_model(facts.path) != str(facts.path) for facts in models if facts.is_local):
         env["HF_HUB_CACHE"] = str(hub_cache())
-    if shards.nodes is None:
+    if shards.nodes is None or is_loopback(shards.nodes.address):
         env |= {"VLLM_HOST_IP": "127.0.0.1", "GLOO_SOCKET_IFNAME": "lo"}
     return env
 
@@ -161,10 +165,10 @@ def _ranks(shards: Shards, argv: tuple[str, ...]) -> tuple[tuple[str, ...], ...]
     """The command of every machine, by its number; none where there is one machine."""
     if shards.nodes is None:
         return ()
-    return tuple(ranked(argv, rank) for rank in range(shards.nodes.count))
+    return tuple(_ranked(argv, rank) for rank in range(shards.nodes.count))
 
 
-def ranked(argv: tuple[str, ...], rank: int) -> tuple[str, ...]:
+def _ranked(argv: tuple[str, ...], rank: int) -> tuple[str, ...]:
     """The same command on the machine of that number: only number 0 serves."""
     words = list(argv)
     words[words.index("--node-rank") + 1] = str(rank)
