@@ -15,6 +15,7 @@ import pytest
 from harness import MARK, Cli
 from make_crafted_pair import FOLDER, write_profile
 from make_real_size import make_real_size_pair
+from pairs import write_pairs
 
 _SCRUBBED = (
     "LLAMA_",
@@ -130,6 +131,14 @@ def real_size(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     for path in pair:
         os.utime(path, (1_700_000_000, 1_700_000_000))
     return pair
+
+
+@pytest.fixture(scope="session")
+def vllm_pairs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the pairs whose answers and acceptance are known, by vLLM's files."""
+    folder = tmp_path_factory.mktemp("vllm-pairs")
+    write_pairs(folder)
+    return folder
 
 
 def _has_mark(process: psutil.Process, mark: str) -> bool:
