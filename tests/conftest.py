@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import signal
+import subprocess
 import sysconfig
 import uuid
 from collections.abc import Iterator
@@ -12,11 +13,13 @@ from pathlib import Path
 
 import psutil
 import pytest
+from filelock import FileLock
 from harness import MARK, Cli
 from make_crafted_pair import FOLDER, write_profile
 from make_real_size import make_real_size_pair
 from pairs import write_pairs
 
+ROOT = Path(__file__).resolve().parent.parent
 _SCRUBBED = (
     "LLAMA_",
     "HF_",
@@ -29,6 +32,8 @@ _SCRUBBED = (
     "PYTHONDONTWRITEBYTECODE",
 )
 _PROXIES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
+#: The first test with vLLM may have to wait until it is set up.
+_VLLM_S = 1200
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -37,6 +42,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--shells", action="store_true", help="also TAB in zsh and fish")
     parser.addoption("--systemd", action="store_true", help="also what systemd-analyze says")
     parser.addoption("--browser", action="store_true", help="also the page in a real Chromium")
+    parser.addoption(
+        "--vllm", action="store_true", help="also vLLM itself, with scripts/setup_vllm"
+    )
     parser.addoption("--seed", type=int, default=None, help="seed of random moments and damage")
 
 
@@ -51,7 +59,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         "browser": config.getoption("--browser"),
         "shells": config.getoption("--shells"),
         "systemd": config.getoption("--systemd"),
+        "vllm": config.getoption("--vllm"),
     }
+    for item in items:
+        if item.get_closest_marker("vllm") and not item.get_closest_marker("timeout"):
+            item.add_marker(pytest.mark.timeout(_VLLM_S))
     unwanted = [name for name, is_wanted in wanted.items() if not is_wanted]
     left_out = [item for item in items if any(map(item.get_closest_marker, unwanted))]
     if left_out:
@@ -131,6 +143,24 @@ def real_size(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     for path in pair:
         os.utime(path, (1_700_000_000, 1_700_000_000))
     return pair
+
+
+@pytest.fixture(scope="session")
+def vllm(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The command of a real vLLM; one process sets it up, or fails to, for all of them."""
+    shared = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        shared = shared.parent
+    outcome = shared / "setup-vllm"
+    with FileLock(shared / "setup-vllm.lock"):
+        if not outcome.exists():
+            script = [str(ROOT / "scripts" / "setup_vllm")]
+            done = subprocess.run(script, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+            said = done.stderr.strip() or f"scripts/setup_vllm ended with {done.returncode}"
+            outcome.write_text(said if done.returncode else "", encoding="utf-8")
+    if said := outcome.read_text(encoding="utf-8"):
+        pytest.fail(said, pytrace=False)
+    return ROOT / ".vllm" / "bin" / "vllm"
 
 
 @pytest.fixture(scope="session")
