@@ -52,8 +52,9 @@ class Result:
 class Running:
     """A child whose output lines are read as they come."""
 
-    def __init__(self, process: subprocess.Popen[str]) -> None:
+    def __init__(self, process: subprocess.Popen[str], wait_s: float) -> None:
         self.process = process
+        self._wait_s = wait_s
         self.seen: list[str] = []
         self._lines: queue.Queue[str | None] = queue.Queue()
         threading.Thread(target=self._read, daemon=True).start()
@@ -61,7 +62,7 @@ class Running:
     def wait_line(self, wanted: Callable[[str], bool]) -> str:
         """The next line that is wanted; fails when the output ends or the time is up."""
         while True:
-            line = self._lines.get(timeout=WAIT_S)
+            line = self._lines.get(timeout=self._wait_s)
             assert line is not None, f"output ended: {self.seen}"
             if wanted(line):
                 return line
@@ -84,7 +85,7 @@ class Running:
 
     def rest(self) -> list[str]:
         """All lines, once the output has ended."""
-        while self._lines.get(timeout=WAIT_S) is not None:
+        while self._lines.get(timeout=self._wait_s) is not None:
             pass
         return self.seen
 
@@ -97,10 +98,13 @@ class Running:
 
 
 class Cli:
-    def __init__(self, program: Path, env: dict[str, str], folder: Path) -> None:
+    def __init__(
+        self, program: Path, env: dict[str, str], folder: Path, wait_s: float = WAIT_S
+    ) -> None:
         self.program = program
         self.env = env
         self.folder = folder
+        self.wait_s = wait_s
 
     @property
     def home(self) -> Path:
@@ -121,7 +125,7 @@ class Cli:
             input=stdin,
             capture_output=True,
             text=True,
-            timeout=WAIT_S,
+            timeout=self.wait_s,
         )
         return Result(done.returncode, done.stdout, done.stderr)
 
@@ -138,7 +142,7 @@ class Cli:
             text=True,
         )
         try:
-            yield Running(process)
+            yield Running(process, self.wait_s)
         finally:
             if process.poll() is None:
                 process.send_signal(signal.SIGTERM)
@@ -193,7 +197,8 @@ def http(
 ) -> tuple[dict[str, str], Any]:
     """GET, or POST of JSON; headers of the answer in lower case, and its JSON."""
     data = None if body is None else json.dumps(body).encode()
-    request = urllib.request.Request(url, data=data, headers=headers or {})
+    typed = {} if data is None else {"Content-Type": "application/json"}
+    request = urllib.request.Request(url, data=data, headers=typed | (headers or {}))
     with urllib.request.urlopen(request, timeout=WAIT_S) as answer:
         return {k.lower(): v for k, v in answer.headers.items()}, json.loads(answer.read())
 

@@ -15,7 +15,8 @@ class Program(Protocol):
 
     `mixes_batches`: it reserves memory for batches of tokens and images. `cuts_drafts`: it can end
     a draft before a token that the drafter gives little (`p_min`); `samples_drafts`: it can draw
-    drafts as it draws tokens.
+    drafts as it draws tokens; `verifies_fewer`: near the end of an answer it verifies no more
+    drafts than tokens are left.
     """
 
     @property
@@ -38,6 +39,9 @@ class Program(Protocol):
 
     @property
     def samples_drafts(self) -> bool: ...
+
+    @property
+    def verifies_fewer(self) -> bool: ...
 
     @property
     def env(self) -> Mapping[str, str]: ...

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from llmtp.errors import DoesNotFitError, UsageError
+from llmtp.errors import DoesNotFitError, Finding, UsageError
 from llmtp.gguf.model import ModelFacts
 from llmtp.gguf.shape import TextModel
 from llmtp.hub.reference import Reference
@@ -46,6 +46,8 @@ _HOST_OVERHEAD = 1536 * MiB
 _CPU_REQUESTS = 8
 _MOST_REQUESTS = 256
 _FINEST = 1024
+#: It reads temperatures from memory that nothing was written to (0.32.0, cpu_triton_utils.py).
+_NOISE = "on a CPU, vLLM with a drafter answers noise at any temperature but 0"
 _VALUE_BYTES = {"f16": 2, "bf16": 2, "q8_0": 1}
 #: What the recipes were made on, where nobody has a card: of these as few as half fill them.
 _RECIPE = "recipe"
@@ -143,7 +145,7 @@ def make_vllm_plan(
             f"the cache at once",
             choice.why,
         ),
-        findings=tuple(one.finding(where) for one in given_up),
+        findings=(*(one.finding(where) for one in given_up), *_of_cpu(cards, drafts=drafts)),
         step_costs=_step_costs(ref, placement, cards, choice),
         tuned=choice.tuned,
         ladder=_ON_CARDS,
@@ -290,6 +292,8 @@ def _choice(
         if tuned is not None:
             return as_tuned(tuned, insists=wishes.draft_is_wanted)
     n_max = recommended_n_max(ref.main.shape)
+    if not cards and not wishes.draft_is_wanted:
+        return Choice(0, f"MTP off: {_NOISE}; insist with --n-max {n_max}")
     whose = owner(ref.main.shape.width)
     of = f"as vLLM's recipe for {whose} has it" if whose else "as vLLM's documentation has it"
     return Choice(n_max, f"n-max {n_max}, {of}; llmtp tune finds the best one here")
@@ -303,6 +307,13 @@ def _step_costs(
     if choice.tuned is not None:
         return StepCosts(choice.tuned.step_costs, f"tune, {choice.tuned.at}")
     return step_costs(ref.main, ref.draft, placement, cards[0].name if cards else "")
+
+
+def _of_cpu(cards: tuple[Device, ...], *, drafts: bool) -> list[Finding]:
+    if cards or not drafts:
+        return []
+    fix = "ask with temperature 0, or run without MTP: --draft off"
+    return [Finding("noise-on-cpu", "warning", _NOISE, fix=fix)]
 
 
 def _left(cards: tuple[Device, ...], share: float) -> int:

@@ -52,7 +52,7 @@ def curve_of(
 ) -> Curve | None:
     """`measured` are seconds a step by n-max, of servers of their own; `steps` all long steps by
     workload that are known. None where the probe tells too little."""
-    alone = _alone(probed)
+    alone = _alone(probed, measured.get(0))
     if alone is None:
         return None
     level = (_in_a_row(probed) or alone[-1]) - alone[-1]
@@ -84,10 +84,11 @@ def _beside(shifts: Mapping[int, float], at: int) -> float:
     return shifts[nearest] / (1 + abs(nearest - at) / 2)
 
 
-def _alone(probed: Probed) -> list[float] | None:
+def _alone(probed: Probed, off_s: float | None) -> list[float] | None:
     """Seconds a step by n-max, as steps of their own took them; those between are drawn straight.
 
-    A server that drafts `top` tokens and verifies fewer has drafted the rest for nothing.
+    A server that drafts `top` tokens and verifies fewer has drafted the rest for nothing. Where an
+    engine always verifies all, what one without drafts has taken (`off_s`) is the other end.
     """
     seen: dict[int, float] = {}
     counts = Counter(step.drafted for step in probed.short)
@@ -98,6 +99,8 @@ def _alone(probed: Probed) -> list[float] | None:
         if took is not None:
             wasted = probed.top - n if n else 0
             seen[n] = max(took - wasted * (probed.draft_s or 0.0), took / 10)
+    if not probed.short and off_s is not None:
+        seen[0], counts[0] = off_s, 1
     if probed.top not in seen or len(seen) < 2:
         return None
     risen = _rising([(seen[n], counts[n] or 1) for n in seen])

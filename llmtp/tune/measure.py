@@ -189,7 +189,9 @@ class Tuner:
 
     def _next(self) -> Arm | None:
         known = self._known
-        curve, speeds = known.known_curve, known.judged
+        curve, speeds = known.curve, known.judged
+        if curve is None:
+            return Arm(0)  # the other end of it
         plain = {arm: speed for arm, speed in speeds.items() if arm.is_plain}
         best = known.visit(max(plain, key=lambda one: plain[one])) if plain else None
         return next_arm(curve, speeds, self._options, best.acceptance if best else None)
@@ -203,7 +205,8 @@ class Tuner:
         )
 
     def _measure(self, arm: Arm) -> None:
-        expected = self._known.known_curve.tokens_per_s(arm.n_max) if arm.is_plain else None
+        curve = self._known.curve
+        expected = curve.tokens_per_s(arm.n_max) if curve and arm.is_plain else None
         self._told.starting(arm, expected)
         prepared = with_n_max(self._prepared, arm.n_max, arm.p_min, arm.sampling_flag)
         self._serve(prepared, lambda running: self._visit(running, arm))
@@ -275,14 +278,17 @@ class Tuner:
                     long[prompt.kind] = (*long.get(prompt.kind, ()), *answer.steps)
             took_s = time.monotonic() - asked_at
             after = running.asking(running.drafting)
-            short = self._alone(running, asker, took_s)
+            short = []
+            if self._prepared.engine.verifies_fewer:
+                short = self._alone(running, asker, took_s)
         draft_s = None
         if after is not None:
             drafting = after.since(before)
             if drafting.draft_s is not None and drafting.drafts:
                 draft_s = drafting.draft_s / drafting.drafts / TOP
         known.probed = Probed(TOP, long, tuple(short), draft_s)
-        if known.curve is None:
+        tells = any(known.probed.long.values())
+        if known.curve is None and (self._prepared.engine.verifies_fewer or not tells):
             known.probed = None
             raise _too_short() if self._tokens else self._tells_nothing()
         self._told.keep(known)

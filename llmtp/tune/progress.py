@@ -123,7 +123,7 @@ def _known(kept: Mapping[str, Any]) -> Known:
         if not _is_possible(arm) or not speeds or not all(map(_is_time, speeds.values())):
             raise ValueError("no such visit is possible")
         known.visits.append(Visit(arm, speeds, _steps(visit["steps"])))
-    if known.curve is None:
+    if known.curve is None and (known.probed.short or known.visits):
         raise ValueError("nothing follows from it")
     return known
 

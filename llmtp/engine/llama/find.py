@@ -60,6 +60,7 @@ class Engine:
     build: Build
     skipped: tuple[Finding, ...]
     kind: Kind = LLAMA_SERVER
+    verifies_fewer: bool = True
 
     @property
     def mixes_batches(self) -> bool:

@@ -44,6 +44,7 @@ class VllmEngine:
     mixes_batches: bool = False
     cuts_drafts: bool = False
     samples_drafts: bool = False
+    verifies_fewer: bool = False
 
     def list_devices(self) -> str:
         """It has no such question."""
