@@ -30,8 +30,8 @@ class Serving:
 class Command:
     """What is started: `argv` are the program, `options` with their values, and the flags of the
     user. `env` is the difference to the user's environment (None: removed). `serves` is how the
-    server will name its model. The key of clients goes into `key_variable`, where the engine does
-    not read it from a file. The first `recipe_words` are as the makers of the engine recommend. Of
+    server will name its model. The key of clients, the first of `key_file`, goes into
+    `key_variable`, where the engine does not read it from a file. The first `recipe_words` are as the makers of the engine recommend. Of
     several machines `ranks` are the commands of all."""
 
     argv: tuple[str, ...]
@@ -40,6 +40,7 @@ class Command:
     findings: tuple[Finding, ...]
     serves: str = ""
     key_variable: str | None = None
+    key_file: Path | None = None
     recipe_words: int = 0
     ranks: tuple[tuple[str, ...], ...] = ()
 
@@ -50,13 +51,18 @@ class Command:
     def shell_line(self, break_at: int = 0) -> str:
         """The same command for a POSIX shell; a line ends behind so many words of `argv`."""
         prefix: list[str] = []
+        secret = ""
+        if self.key_variable and self.key_file:
+            # Not by env, whose words everybody sees.
+            reads = f"grep -m1 '^[^#]' {quote(str(self.key_file))}"
+            secret = f'{self.key_variable}="$({reads})" '
         if self.env:
             prefix.append("env")
             for name, value in self.env.items():
                 prefix += ["-u", name] if value is None else [f"{name}={value}"]
         first = " ".join(quote(word) for word in (*prefix, *self.argv[: break_at or None]))
         rest = " ".join(quote(word) for word in self.argv[break_at:]) if break_at else ""
-        return f"{first} \\\n  {rest}" if rest else first
+        return f"{secret}{first} \\\n  {rest}" if rest else secret + first
 
 
 def quote(word: str) -> str:

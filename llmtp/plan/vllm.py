@@ -194,7 +194,7 @@ def _check(ref: Reference, wishes: Wishes) -> None:
 def _cards(machine: Machine, main: ModelFacts, nodes: int) -> tuple[Device, ...]:
     """As many equal ones as can share the heads: 1, 2, 4, ..."""
     usable = [one for one in machine.devices if one.usable and one.total_bytes]
-    alike = [one for one in usable if one.name == usable[0].name]
+    alike = [one for one in usable if one.total_bytes == usable[0].total_bytes]
     count = 1
     while 2 * count <= len(alike) and not any(
         heads % (2 * count * nodes) for heads in main.shape.n_heads

@@ -100,7 +100,7 @@ def test_a_server_from_its_start_to_its_end(engine: Cli, vllm_pairs: Path) -> No
         shown = engine("top", server["id"], "--once", "--json").json["data"]
         assert (shown["engine"], shown["n_max"], shown["ctx_per_slot"]) == ("vllm", 4, 1024)
         assert shown["total"]["requests"] == 4
-        assert shown["total"]["accepted"] == proof["accepted"] + 80 + 2
+        assert shown["total"]["accepted"] == proof["accepted"] + 80 + 4
         assert shown["total"]["acceptance_per_position"][0] == pytest.approx(
             shown["total"]["acceptance"], abs=0.05
         )

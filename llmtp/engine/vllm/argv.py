@@ -79,6 +79,7 @@ def build_vllm_command(
         findings=tuple(findings),
         serves=_names(plan)[0],
         key_variable="VLLM_API_KEY" if serving.api_key_file is not None else None,
+        key_file=serving.api_key_file,
         recipe_words=len(first),
         ranks=ranks,
     )
