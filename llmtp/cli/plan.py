@@ -28,7 +28,9 @@ from llmtp.cli.options import (
 VramOpt = Annotated[
     str | None,
     typer.Option(
-        "--vram", metavar="SIZE[,SIZE]", help="Plan for empty cards of this size instead of yours."
+        "--vram",
+        metavar="SIZE|CARD[,...]",
+        help="Plan for empty cards of this size (80GiB) or name (H100) instead of yours.",
     ),
 ]
 BackendOpt = Annotated[

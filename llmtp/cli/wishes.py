@@ -10,6 +10,7 @@ from llmtp.cli.options import KvType, parse_ctx, parse_n_max
 from llmtp.engine.command import Serving
 from llmtp.errors import UsageError
 from llmtp.machine.devices import Device
+from llmtp.machine.peaks import known_cards, peak_of
 from llmtp.plan.wishes import Nodes, Wishes
 from llmtp.ports import free_port, is_address, is_free
 from llmtp.server import access
@@ -79,27 +80,37 @@ def nodes(count: int, rank: int, master: str | None) -> Nodes | None:
 
 
 def imagined_cards(vram: str | None, backend: str | None) -> list[Device] | None:
-    """Empty cards for `--vram 12GiB,12GiB --backend cuda`; None plans for the real ones."""
+    """Empty cards for `--vram 12GiB,12GiB --backend cuda` or `--vram H100`; None plans for the real
+    ones."""
     if vram is None:
         if backend is not None:
             raise UsageError("--backend goes with --vram", fix="add --vram 12GiB")
         return None
-    name = backend or "cuda"
-    if name not in _BACKENDS:
+    if backend is not None and backend not in _BACKENDS:
         raise UsageError(
-            f"--backend {clean(name, 40)!r} is not known",
+            f"--backend {clean(backend, 40)!r} is not known",
             expected=", ".join(_BACKENDS),
             fix="leave out --backend for cuda",
         )
     cards = []
     for index, text in enumerate(vram.split(",")):
-        size = parse_size(text, "--vram")
-        cards.append(
-            Device(
-                f"{_BACKENDS[name]}{index}", f"imagined card {index}", name, size, size, "--vram"
-            )
-        )
+        peak = peak_of(text)
+        size, kind = peak.memory_bytes, backend or peak.backend
+        name = peak.name if size is not None else f"imagined card {index}"
+        size = _card_size(text) if size is None else size
+        cards.append(Device(f"{_BACKENDS[kind]}{index}", name, kind, size, size, "--vram"))
     return cards
+
+
+def _card_size(text: str) -> int:
+    try:
+        return parse_size(text, "--vram")
+    except UsageError as error:
+        raise UsageError(
+            f"--vram {clean(text, 40)!r} is neither a size nor a card that is known",
+            expected=f"a size such as 12GiB, or one of {', '.join(known_cards())}",
+            fix="type for example: --vram 12GiB",
+        ) from error
 
 
 def _port_taken(host: str, port: int) -> UsageError:
