@@ -20,7 +20,7 @@ TYPICAL, PROSE = 0.77, 0.66
 LEAST_GAIN = 1.05
 MOST = 4
 #: A smaller n-max is taken for so little less: what it loses with other texts is smaller too.
-_NEARLY = 0.98
+NEARLY = 0.98
 #: Bytes from RAM take so much longer than those of a GPU: 50 to 100 GB/s against 500 to 1,000.
 _RAM = 10
 
@@ -73,7 +73,7 @@ def best_gain(
     costs = step_costs(main, draft, placement, device_name)
     gains = {n: expected_tokens(n, TYPICAL) / costs.steps[n] for n in range(1, len(costs.steps))}
     best = max(gains.values())
-    n_max = min(n for n, gain in gains.items() if gain >= _NEARLY * best)
+    n_max = min(n for n, gain in gains.items() if gain >= NEARLY * best)
     prose = expected_tokens(n_max, PROSE) / costs.steps[n_max]
     return Gain(n_max, gains[n_max], prose, costs.source)
 
