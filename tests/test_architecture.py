@@ -25,9 +25,9 @@ ORDER = ["text", "errors", "signals", "aside", "told", "units", "paths", "packag
          "fingerprint", "ports", "yamlfile", "config", "hubname", "published", "profiles", "gguf",
          "safetensors", "roles", "pairing",
          "hub", "machine", "plan", "engine", "server", "metrics", "verdict", "tried",
-         "selection", "selection_safetensors", "engines", "chain", "export", "spill", "story",
-         "start", "supervisor", "registered", "joining", "detach", "watch", "report", "bench",
-         "tune", "doctor", "cli"]  # fmt: skip
+         "selection", "selection_safetensors", "engines", "chain", "users", "export", "spill",
+         "story", "start", "supervisor", "registered", "joining", "detach", "watch", "report",
+         "bench", "tune", "doctor", "cli"]  # fmt: skip
 HEAVY = {"rich", "httpx", "psutil", "pynvml", "yaml", "asyncio", "importlib.metadata", "pydantic",
          "huggingface_hub",
          "llmtp.chain", "llmtp.verdict", "llmtp.plan", "llmtp.engine", "llmtp.gguf"}  # fmt: skip

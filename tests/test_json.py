@@ -35,7 +35,7 @@ TYPED = {
     "run --dry-run": "run crafted --dry-run",
     "run --detach": "run crafted --detach",
     "check": "check crafted",
-    "plan": "plan crafted",
+    "plan": "plan crafted --users 2 --ctx-per-user 2k",
     "export": "export crafted --to sh",
     "profiles show": "profiles show gemma-4-12b",
     "pull": "pull gemma-4-12b",

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -25,6 +26,11 @@ from llmtp.cli.options import (
     StrictOpt,
 )
 
+if TYPE_CHECKING:
+    from llmtp import chain
+    from llmtp.machine.devices import Device
+    from llmtp.plan.wishes import Wishes
+
 VramOpt = Annotated[
     str | None,
     typer.Option(
@@ -37,6 +43,22 @@ BackendOpt = Annotated[
     str | None,
     typer.Option(
         "--backend", metavar="NAME", help="Back end of --vram: cuda, vulkan, metal, rocm."
+    ),
+]
+UsersOpt = Annotated[
+    int | None,
+    typer.Option(
+        "--users",
+        metavar="N",
+        help="What do so many users take? Engine, cards, and what MTP gains.",
+    ),
+]
+CtxPerUserOpt = Annotated[
+    str | None,
+    typer.Option(
+        "--ctx-per-user",
+        metavar="N",
+        help="Context of each user (8192, 16k), with --users. Default: 8k.",
     ),
 ]
 
@@ -56,6 +78,8 @@ def command(
     strict: StrictOpt = False,
     vram: VramOpt = None,
     backend: BackendOpt = None,
+    users: UsersOpt = None,
+    ctx_per_user: CtxPerUserOpt = None,
     offline: OfflineOpt = False,
     _verbose: LastStartOpt = False,
     _quiet: QuietOpt = False,
@@ -66,20 +90,31 @@ def command(
     from llmtp.cli import wishes
     from llmtp.cli.asked import files_asked
     from llmtp.cli.render import plans
+    from llmtp.cli.render import users as pages
+    from llmtp.users import size_up
 
     env: Env = ctx.obj
+    demand = wishes.demand(users, ctx_per_user, ctx_size, parallel)
     asked = files_asked(model, draft, quant, mmproj, offline)
-    prepared = chain.prepare(
-        asked,
-        wishes.plan_wishes(ctx_size, n_max, asked.draft, kv_type, parallel, margin, strict),
-        wishes.ANY_SERVING,
-        engine,
-        cards=wishes.imagined_cards(vram, backend),
-        survey=True,
-    )
+    wanted = wishes.plan_wishes(ctx_size, n_max, asked.draft, kv_type, parallel, margin, strict)
+    cards = wishes.imagined_cards(vram, backend)
+
+    def prepare(wanted: Wishes, cards: Sequence[Device] | None) -> chain.Prepared:
+        serving = wishes.ANY_SERVING
+        return chain.prepare(asked, wanted, serving, engine, cards=cards, survey=True)
+
     out = env.out
+    if demand is not None:
+        prepared, sizing = size_up(demand, asked, wanted, cards, prepare)
+        out.result(
+            prepared.to_dict() | {"sizing": sizing.to_dict()},
+            sizing.findings(prepared),
+            lambda console: pages.render(console, prepared.plan.name, sizing),
+        )
+        return
+    prepared = prepare(wanted, cards)
     out.result(
-        prepared.to_dict(),
+        prepared.to_dict() | {"sizing": None},
         prepared.findings,
         lambda console: plans.render(console, prepared, verbose=out.verbose),
     )

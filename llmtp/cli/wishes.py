@@ -11,11 +11,12 @@ from llmtp.engine.command import Serving
 from llmtp.errors import UsageError
 from llmtp.machine.devices import Device
 from llmtp.machine.peaks import known_cards, peak_of
+from llmtp.plan.sizing import DEFAULT_CTX, MOST_USERS, Demand
 from llmtp.plan.wishes import Nodes, Wishes
 from llmtp.ports import free_port, is_address, is_free
 from llmtp.server import access
 from llmtp.text import clean
-from llmtp.units import parse_size
+from llmtp.units import format_count, parse_count, parse_size
 
 _BACKENDS = {"cuda": "CUDA", "vulkan": "Vulkan", "metal": "Metal", "rocm": "ROCm"}
 #: As in vLLM's recipes for several machines.
@@ -77,6 +78,35 @@ def nodes(count: int, rank: int, master: str | None) -> Nodes | None:
             fix="type for example: --master 192.168.1.10",
         )
     return Nodes(count, rank, address, port)
+
+
+def demand(
+    users: int | None, ctx_per_user: str | None, ctx: str, parallel: int | None
+) -> Demand | None:
+    """Of `--users 50 --ctx-per-user 16k`; None where it is not asked for."""
+    if users is None:
+        if ctx_per_user is not None:
+            raise UsageError(
+                "--ctx-per-user goes with --users",
+                fix=f"add --users 8, or use --ctx {ctx_per_user}",
+            )
+        return None
+    if not 1 <= users <= MOST_USERS:
+        raise UsageError(
+            f"--users {users} is not possible",
+            expected=f"1 to {format_count(MOST_USERS)}",
+            fix="type for example: --users 50",
+        )
+    for option, is_typed in (("--ctx", ctx != "auto"), ("--parallel", parallel is not None)):
+        if is_typed:
+            raise UsageError(
+                f"--users and {option} exclude each other",
+                expected="--users for the slots, --ctx-per-user for the context of each",
+                fix=f"leave out {option}",
+            )
+    if ctx_per_user is None:
+        return Demand(users, DEFAULT_CTX, is_default=True)
+    return Demand(users, parse_count(ctx_per_user, "--ctx-per-user"))
 
 
 def imagined_cards(vram: str | None, backend: str | None) -> list[Device] | None:
