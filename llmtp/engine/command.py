@@ -31,8 +31,8 @@ class Command:
     """What is started: `argv` are the program, `options` with their values, and the flags of the
     user. `env` is the difference to the user's environment (None: removed). `serves` is how the
     server will name its model. The key of clients, the first of `key_file`, goes into
-    `key_variable`, where the engine does not read it from a file. The first `recipe_words` are as the makers of the engine recommend. Of
-    several machines `ranks` are the commands of all."""
+    `key_variable`, where the engine does not read it from a file. The first `recipe_words` are as
+    the makers of the engine recommend. Of several machines `ranks` are the commands of all."""
 
     argv: tuple[str, ...]
     options: tuple[tuple[str, ...], ...]
