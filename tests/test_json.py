@@ -148,7 +148,9 @@ def test_the_events_of_a_run_have_the_fields_of_the_readme(cli: Cli) -> None:
             event = json.loads(line)
             fields = set(event) - {"event", "at"}
             seen.setdefault(event["event"], set()).update(fields)
-    assert seen == {name: EVENTS[name] for name in EVENTS if name not in ("downloading", "line")}
+    assert seen == {
+        name: EVENTS[name] for name in EVENTS if name not in ("downloading", "joined", "line")
+    }
 
 
 @pytest.mark.usefixtures("hub")

@@ -239,7 +239,9 @@ def test_two_machines_serve_together_and_the_second_follows(engine: Cli, vllm_pa
         part = second.wait_event("starting")["pid"]
         url = first.wait_event("ready")["url"]
         assert first.wait_event("mtp")["accepted"] > 0
-        assert second.wait_event("joined")["first"] == f"127.0.0.1:{port}"
+        joined = second.wait_event("joined")
+        assert set(joined) - {"event", "at"} == {"pid", "node_rank", "first"}
+        assert (joined["node_rank"], joined["first"]) == (1, f"127.0.0.1:{port}")
         before = spec(url)
         answer = chat(url, "hello", model="main", max_tokens=21)
         assert set(answer["choices"][0]["message"]["content"].split()) == {"even"}
