@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, Protocol
 
 from llmtp import config
 from llmtp.engine.command import Command, Serving
-from llmtp.engine.kinds import LLAMA_SERVER, VLLM, Kind
+from llmtp.engine.kinds import LLAMA_SERVER, VLLM, Kind, names_vllm
 from llmtp.engine.llama.argv import build_command
 from llmtp.engine.llama.find import find_engine
 from llmtp.engine.llama.speech import LlamaSpeech
@@ -116,8 +115,7 @@ def kind_for(requested: str | None, model: str) -> EngineKind:
     if requested is None and not is_source(model):
         requested = load_profile(model).engine
     named = requested or config.value_of("engine").text
-    is_vllm = named is not None and PurePath(named).name == VLLM
-    return _KINDS[VLLM if is_vllm else LLAMA_SERVER]
+    return _KINDS[VLLM if names_vllm(named) else LLAMA_SERVER]
 
 
 def _choose_gguf(

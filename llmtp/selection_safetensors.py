@@ -109,11 +109,14 @@ def _published(
 
 def check_safetensors(asked: Asked) -> Checked:
     """The verdict on the pair that stands first, on this disk or else at the Hub."""
-    for offline in (True, False):
+
+    def verdict(*, offline: bool) -> Checked:
         catalogue = SafetensorsCatalogue(asked, offline=offline)
-        try:
-            return judge(catalogue.reference(catalogue.pairs()[0]))
-        except NotFoundError:
-            if asked.offline or not offline:
-                raise
-    raise AssertionError("one of them raises or returns")
+        return judge(catalogue.reference(catalogue.pairs()[0]))
+
+    try:
+        return verdict(offline=True)
+    except NotFoundError:
+        if asked.offline:
+            raise
+    return verdict(offline=False)

@@ -332,12 +332,13 @@ def _next(
     engine_args: list[str] = []
     if way.engine == LLAMA:
         ctx_size = round_context(users * demand.ctx_size, users)
-        shown = f"{ctx_size >> 10}k" if ctx_size % 1024 == 0 else str(ctx_size)
-        words += [asked.model, "--parallel", str(users), "--ctx", shown]
+        words += [asked.model, "--parallel", str(users), "--ctx", _short(ctx_size)]
         words += ["--quant", asked.quant] if asked.quant else []
         words += ["--kv-type", wishes.kv_type] if wishes.kv_type else []
     else:
-        words += [release or asked.model, "--engine", "vllm"]
+        words += [release or asked.model, "--engine", "vllm", "--ctx", _short(demand.ctx_size)]
+        words += ["--parallel", str(way.slots)]
+        words += ["--kv-type", wishes.kv_type] if wishes.kv_type else []
         engine_args = ["--max-model-len", str(demand.ctx_size), "--max-num-seqs", str(way.slots)]
         if way.tensor_parallel is not None and way.tensor_parallel > 1:
             engine_args += ["--tensor-parallel-size", str(way.tensor_parallel)]
@@ -351,6 +352,10 @@ def _next(
     elif wishes.n_max == 0 and asked.draft != "off":
         words += ["--n-max", "off"]
     return " ".join(map(quote, words)), tuple(engine_args)
+
+
+def _short(ctx_size: int) -> str:
+    return f"{ctx_size >> 10}k" if ctx_size % 1024 == 0 else str(ctx_size)
 
 
 def _release(ref: Reference) -> str | None:

@@ -99,7 +99,7 @@ def command(
     text = _text(served, to)
     findings = [*prepared.findings]
     if prepared.download_bytes:
-        findings.append(_not_here(asked))
+        findings.append(_not_here(asked, engine))
     data = {"to": to.value, "name": served.name, "text": text}
     started = {"argv": list(served.argv), "env": dict(served.env)}
     env.out.result(data | started, findings, env.out.exact(text))
@@ -127,7 +127,7 @@ def _served(prepared: Prepared, to: Format) -> Served:
         clean(summary(plan), 300),
         f"made by llmtp {__version__} for {to.value}; after a change of GPU or build, make it anew",
     ]
-    served = Served.of(plan.name, about, command).placed(_from_anywhere)
+    served = Served.of(plan.name, about, prepared.kind.name, command).placed(_from_anywhere)
     return served if to in _OURS_TO_PLACE else served.without(*PLACE)
 
 
@@ -173,12 +173,13 @@ def _next(served: Served, to: Format) -> str:
             return f"save it as preset.ini, then:\n  {router_line(served, 'preset.ini')}"
 
 
-def _not_here(asked: Asked) -> Finding:
+def _not_here(asked: Asked, engine: str | None) -> Finding:
     from llmtp.engine.command import quote
 
     words = ["llmtp", "pull", asked.model]
     if asked.quant is not None:
         words += ["--quant", asked.quant]
+    words += ["--engine", engine] if engine is not None else []
     words += ["--draft", asked.draft] if asked.draft != "auto" else []
     words += ["--mmproj", asked.mmproj] if asked.mmproj != "off" else []
     return Finding(

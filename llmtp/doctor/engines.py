@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from llmtp.config import value_of
 from llmtp.doctor.check import Check
 from llmtp.engine.command import quote
+from llmtp.engine.kinds import VLLM, names_vllm
 from llmtp.engine.llama import find
 from llmtp.engine.llama.build import Build, Unusable
 from llmtp.engine.llama.find import WHEEL, Candidate, Engine
+from llmtp.engine.vllm.find import find_vllm
+from llmtp.errors import EngineError
 from llmtp.machine.devices import Device, parse_list_devices
 from llmtp.packages import System
 from llmtp.paths import config_dir
@@ -110,6 +115,22 @@ def engine_checks(looked: Sequence[Looked], system: System) -> list[Check]:
     )
     others = ((n, one) for n, one in enumerate(looked, 1) if one is not used)
     return [first, *(_other(n, one, used, system) for n, one in others)]
+
+
+def vllm_checks() -> list[Check]:
+    """Of vLLM, where there is one or one is named; many have no use for it."""
+    named = names_vllm(value_of("engine").text)
+    if not named and shutil.which(VLLM) is None:
+        return []
+    try:
+        found = find_vllm(None, on_paper=False, asks_version=False)
+    except EngineError as error:
+        return [Check("engine", "vllm", "fail" if named else "warn", str(error),
+                      error.findings[0].fix)]  # fmt: skip
+    version = f"vLLM {found.version}" if found.version else "vLLM of an unknown version"
+    place = "on the CPU, to try it" if found.on_cpu else "on GPUs"
+    words = f"{version}, {place}; {clean(str(found.path), 300)} ({found.source})"
+    return [Check("engine", "vllm", "pass", words)]
 
 
 def _good(one: Looked) -> str:

@@ -18,7 +18,7 @@ from llmtp.config import leave_out_what_is_wrong, load_config
 from llmtp.doctor.cards import Seen, Vulkan, card_checks, unused_cards
 from llmtp.doctor.check import Check, worst
 from llmtp.doctor.computer import Computer, computer_checks, read_power
-from llmtp.doctor.engines import Looked, edit_config, engine_checks, look
+from llmtp.doctor.engines import Looked, edit_config, engine_checks, look, vllm_checks
 from llmtp.doctor.exposure import Exposed, security_checks
 from llmtp.doctor.fitting import Fit, best, fit_all
 from llmtp.doctor.hub import hub_checks
@@ -129,6 +129,7 @@ def examine(environ: Mapping[str, str], say: Callable[[str], None]) -> Report:
         *computer_checks(_computer(machine, container), system),
         *card_checks(seen, system),
         *engine_checks(engines, system),
+        *vllm_checks(),
         *broken_config,
         *broken,
         *storage_checks(stored, min(wanted, default=None), system),

@@ -12,6 +12,7 @@ from llmtp.text import clean
 
 def render(served: Served) -> str:
     """It chooses the port. Raises UsageError for words that it would take for macros of its own."""
+    served.check("llama-swap")
     first = shlex.quote(served.program)
     if served.removed:
         first = shlex.join(["env", *(f"-u{name}" for name in served.removed), served.program])

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 from llmtp.engine.command import Command, is_flag
+from llmtp.engine.kinds import LLAMA_SERVER, Kind
 from llmtp.errors import UsageError
 from llmtp.text import clean
 
@@ -19,16 +21,19 @@ PLACE = ("--port", "--host", "--api-key-file")
 @dataclass(frozen=True, slots=True)
 class Served:
     """`options` are flags with their values, the engine's own form; `env` is the difference to the
-    environment (None: removed). `about` are lines for who reads the file."""
+    environment (None: removed). `about` are lines for who reads the file. The first `key` of a file
+    belongs into a variable, where the engine does not read it itself."""
 
     name: str
     about: tuple[str, ...]
     program: str
     options: tuple[tuple[str, ...], ...]
     env: Mapping[str, str | None]
+    engine: Kind = LLAMA_SERVER
+    key: tuple[str, Path] | None = None
 
     @classmethod
-    def of(cls, name: str, about: Sequence[str], command: Command) -> Served:
+    def of(cls, name: str, about: Sequence[str], engine: Kind, command: Command) -> Served:
         """Paths are those that `command` has. Raises UsageError for words that no text file can
         hold safely."""
         for word in (*command.argv, *filter(None, command.env.values())):
@@ -42,7 +47,25 @@ class Served:
         theirs = command.argv[1 + sum(map(len, command.options)) :]
         options = (*command.options, *_grouped(theirs))
         kept = tuple(option for option in options if option[0] not in _OURS)
-        return cls(clean(name, 80), tuple(about), command.argv[0], kept, command.env)
+        key = None
+        if command.key_variable is not None and command.key_file is not None:
+            key = command.key_variable, command.key_file
+        return cls(clean(name, 80), tuple(about), command.argv[0], kept, command.env, engine, key)
+
+    def check(self, form: str, *, of_llama_server: bool = False) -> None:
+        """Raises UsageError where a format cannot hold a key, or is of the other engine."""
+        if of_llama_server and self.engine != LLAMA_SERVER:
+            raise UsageError(
+                f"{form} is a format of llama-server, and {self.engine} does not read it",
+                rule="export-engine",
+                fix="use --to sh or --to systemd",
+            )
+        if self.key is not None:
+            raise UsageError(
+                f"{form} has no place for the key that {self.engine} takes from {self.key[0]}",
+                rule="export-key",
+                fix="use --to sh, which reads it from the file",
+            )
 
     def placed(self, change: Callable[[str], str]) -> Served:
         """The same, with other paths of its files."""
@@ -50,12 +73,12 @@ class Served:
             (flag, *map(change, values)) if flag in _FILES else (flag, *values)
             for flag, *values in self.options
         )
-        return Served(self.name, self.about, self.program, options, self.env)
+        return replace(self, options=options)
 
     def without(self, *flags: str) -> Served:
         """The same, without these."""
         kept = tuple(option for option in self.options if option[0] not in flags)
-        return Served(self.name, self.about, self.program, kept, self.env)
+        return replace(self, options=kept)
 
     @property
     def argv(self) -> tuple[str, ...]:

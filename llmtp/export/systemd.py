@@ -15,14 +15,16 @@ def unit_name(served: Served) -> str:
 
 
 def render(served: Served) -> str:
-    """`systemd-analyze verify` has nothing to say about it."""
+    """`systemd-analyze verify` has nothing to say about it. Raises UsageError for what it cannot
+    hold."""
+    served.check("a unit")
     command = [_quoted(served.program), *map(_words, served.options)]
     environment = [f"Environment={_quoted(f'{n}={v}')}" for n, v in served.added.items()]
     environment += [f"UnsetEnvironment={name}" for name in served.removed]
     lines = [
         *(f"# {line}" for line in served.about),
         "[Unit]",
-        f"Description=llama-server with {_plain(served.name)}",
+        f"Description={served.engine} with {_plain(served.name)}",
         "StartLimitIntervalSec=300",
         "StartLimitBurst=5",
         "",

@@ -36,7 +36,7 @@ def load_facts(path: Path) -> ModelFacts:
             f"{clean(str(path), 300)} is a folder of safetensors",
             rule="file-kind",
             expected="a GGUF file",
-            fix="download the GGUF release of this model",
+            fix="download the GGUF release of this model, or serve it with --engine vllm",
         )
     place, identity, changed_at = _identity(path)
     if identity is not None:

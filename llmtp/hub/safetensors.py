@@ -172,6 +172,8 @@ class SafetensorsCatalogue:
         path = Path(f"{PREFIX}{place.repo_id}@{repository.commit}")
         self._placed[path] = repository
         size = sum(file.size for file in _wanted(repository) if file.name.endswith(WEIGHTS))
+        if not size and repository.endpoint is None:
+            raise repository.not_on_disk("the weights")
         if not size:
             raise NotFoundError(
                 f"there are no safetensors in {repository}",
@@ -211,7 +213,7 @@ def _place(text: str, base: Path | None = None) -> Place:
     if base is not None and not text.startswith((".", "/", "~")):
         return parse_hub_name(PREFIX + text)
     path = paths.typed(text)
-    return path if base is None else base.resolve() / path
+    return path.absolute() if base is None else base.resolve() / path
 
 
 def _id(place: Place) -> str:

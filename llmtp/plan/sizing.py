@@ -11,6 +11,7 @@ from llmtp.gguf.shape import TextModel
 from llmtp.gguf.weights import estimate_tensor_bytes
 from llmtp.plan.kv import KV_TYPES, full_cells, is_quantised, window_cells
 from llmtp.plan.settings import Settings
+from llmtp.plan.vllm import SHARE
 from llmtp.units import GiB, format_bytes, format_count
 
 #: Without --ctx-per-user: the least that a plan for one user goes down to before it drops MTP.
@@ -18,8 +19,8 @@ DEFAULT_CTX = 8 * 1024
 MOST_USERS = 100_000
 #: Of one machine; more go through a network.
 CARDS_PER_NODE = 8
-#: The default of vLLM (--gpu-memory-utilization), and what it computes in: an assumption.
-VLLM_SHARE, VLLM_SCRATCH = 0.92, 2 * GiB
+#: As its plan takes it, and what it computes in: an assumption.
+VLLM_SHARE, VLLM_SCRATCH = SHARE, 2 * GiB
 _BF16_BITS = 16
 _K_AND_V = 2
 

@@ -249,8 +249,7 @@ def _length(
     """What was wanted of a request, and what fits; None where nothing useful does."""
     trained = text.context_train
     if isinstance(wishes.ctx, int):
-        length = max(wishes.ctx // (wishes.parallel if wishes.parallel_is_asked else 1), 1)
-        return length, length if cache(length) <= cache_bytes else None
+        return wishes.ctx, wishes.ctx if cache(wishes.ctx) <= cache_bytes else None
     useful = min(USEFUL_CONTEXT, trained)
     least = min(useful if wishes.strict else LEAST_CONTEXT, trained)
     most = trained if wishes.ctx == "max" else useful

@@ -17,6 +17,7 @@ from llmtp.text import clean
 
 CONFIG = "config.json"
 WEIGHTS = ".safetensors"
+INDEX = "model.safetensors.index.json"
 _MOST_HEADER_BYTES = 100 << 20
 _MOST_FILES = 1000
 
@@ -37,10 +38,27 @@ def load_folder(path: Path) -> ModelFacts:
         weights = sorted(one for one in path.iterdir() if one.name.endswith(WEIGHTS))
         if len(text) > MOST_BYTES or not 0 < len(weights) <= _MOST_FILES:
             raise _broken(path, f"has {len(weights)} files of weights", "1 or more")
+        _check_index(path, {one.name for one in weights})
         size = sum(_checked_size(one) for one in weights)
     except OSError as error:
         raise _broken(path, f"cannot be read: {error.strerror}", None) from error
     return parse_config(text.decode("utf-8", "replace"), path, size)
+
+
+def _check_index(path: Path, names: set[str]) -> None:
+    """Is every file there that the index has tensors in? A download may have been cut short."""
+    file = path / INDEX
+    if not file.is_file():
+        return
+    with file.open("rb") as stream:
+        text = stream.read(_MOST_HEADER_BYTES)
+    try:
+        wanted = {str(name) for name in json.loads(text)["weight_map"].values()}
+    except (ValueError, TypeError, LookupError, AttributeError, RecursionError):
+        raise _broken(file, "is no index of safetensors", "JSON with a weight_map") from None
+    missing = sorted(wanted - names)
+    if missing:
+        raise _broken(path, f"lacks {clean(missing[0], 120)}", f"{len(wanted)} files of weights")
 
 
 def _checked_size(path: Path) -> int:

@@ -13,7 +13,7 @@ from pathlib import Path
 from llmtp import paths
 from llmtp.config import Config, load_config
 from llmtp.engine.ask import ask
-from llmtp.engine.kinds import LLAMA_SERVER, Kind
+from llmtp.engine.kinds import LLAMA_SERVER, Kind, names_vllm
 from llmtp.engine.llama.build import Build, Unusable, examine
 from llmtp.errors import EngineError, Finding
 from llmtp.packages import read_system
@@ -125,7 +125,7 @@ def candidates(requested: str | None, config: Config) -> Iterator[Candidate]:
         (os.environ.get(VARIABLE), VARIABLE),
         (config.engine, CONFIG),
     ):
-        if value:
+        if value and not names_vllm(value):
             yield _named(value, source)
     on_path = shutil.which(_NAME)
     if on_path:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from llmtp import config, paths
 from llmtp.engine.ask import ask
-from llmtp.engine.kinds import VLLM, Kind
+from llmtp.engine.kinds import VLLM, Kind, names_vllm
 from llmtp.errors import EngineError, Finding
 from llmtp.text import clean
 
@@ -51,11 +51,15 @@ class VllmEngine:
         return ""
 
 
-def find_vllm(requested: str | None, *, on_paper: bool) -> VllmEngine:
+def find_vllm(requested: str | None, *, on_paper: bool, asks_version: bool = True) -> VllmEngine:
     """`requested` is `--engine`, None what the settings say. Raises EngineError where there is
-    none, or one that cannot draft; `on_paper` the command is written for another machine."""
+    none, or one that cannot draft; `on_paper` the command is written for another machine.
+
+    Only where `asks_version` it may take long.
+    """
     value = config.value_of("engine")
-    named, source = (requested, "--engine") if requested else (value.text, value.origin)
+    configured = value.text if names_vllm(value.text) else None
+    named, source = (requested, "--engine") if requested else (configured, value.origin)
     found = _located(named)
     if found is None and not on_paper:
         raise EngineError(
@@ -72,7 +76,7 @@ def find_vllm(requested: str | None, *, on_paper: bool) -> VllmEngine:
         return VllmEngine(
             Path(VLLM), "not here", None, on_cpu=False, env={}, skipped=(missing,), on_paper=True
         )
-    version, on_cpu = _version(found)
+    version, on_cpu = _version(found, asks=asks_version)
     known = _VERSION.match(version or "")
     if known is not None and (int(known[1]), int(known[2])) < _LEAST:
         raise EngineError(
@@ -94,14 +98,14 @@ def _located(named: str | None) -> Path | None:
     return Path(found) if found else None
 
 
-def _version(program: Path) -> tuple[str | None, bool]:
+def _version(program: Path, *, asks: bool) -> tuple[str | None, bool]:
     """And whether it is a build for the CPU."""
     on_cpu, versions = False, []
     for distribution in _distributions(program):
         on_cpu = on_cpu or distribution["cpu"] is not None
         versions.append(distribution["version"])
     version = next(iter(versions), None)
-    if version is None:
+    if version is None and asks:
         answer = ask([str(program), "--version"], dict(os.environ), _ASK_S)
         found = _VERSION.search(answer.output)
         version = found[0] if found and answer.returncode == 0 else None
