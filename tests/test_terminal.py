@@ -60,14 +60,14 @@ def test_names_of_files_bring_no_escapes_to_the_terminal(cli: Cli, tmp_path: Pat
     main, draft = make_pair(tmp_path)
     evil = main.rename(tmp_path / f"{ESCAPES}.gguf")
     commands: list[list[str | Path]] = [["check", evil, draft], ["plan", evil, "--draft", draft],
-                    ["run", evil, "--draft", draft, "--dry-run"],
                     ["run", evil, "--draft", draft, "--ask", "x"],
-                    ["check", draft, evil], ["check", evil, evil]]  # fmt: skip
+                    ["check", draft, evil], ["check", evil, evil],
+                    ["run", evil, "--draft", draft, "--dry-run"]]  # fmt: skip
     for command in commands:
         result = cli(*command)
         assert "\x1b" not in result.stdout + result.stderr
         assert "\x07" not in result.stdout + result.stderr
-    line = cli("run", evil, "--draft", draft, "--dry-run").stdout.strip()
+    line = result.stdout.strip()
     helped = subprocess.run(
         ["bash", "-c", f'set -- {line}; printf %s "$*"'], capture_output=True, text=True
     )
@@ -174,36 +174,47 @@ TABLES = [
 ]  # fmt: skip
 
 
-@pytest.fixture
-def looked_at(cli: Cli) -> Iterator[Cli]:
-    """There is a server to look at."""
-    assert cli("run", "crafted", "-dq").code == 0
-    yield cli
-    assert cli("stop", "-q").code == 0
+COLOUR = re.compile(r"\x1b\[[0-9;]*[349][0-7]m")
+STYLE = re.compile(r"\x1b\[[0-9;]*m")
 
 
-@pytest.mark.parametrize("columns", [40, 80, 200])
-def test_nothing_that_is_aligned_is_wider_than_the_terminal(looked_at: Cli, columns: int) -> None:
-    """Sentences are left to the terminal to fold, and what is to be copied, as paths are; in a pipe
-    ps keeps a line for each server."""
-    for command in (one for one in TABLES if one != ["ps"]):
-        printed = looked_at(*command, env={"COLUMNS": str(columns)}).stdout
-        lines = [line for line in printed.splitlines() if "/" not in line and line[:1] != "•"]
-        rows = [line for line in lines if re.search(r"\S {2,}\S", line)]
-        rows = [line for line in rows if not re.match(r"  (pass|warn|fail)  [\w-]+: ", line)]
-        assert lines, command
-        assert max(map(len, rows), default=0) <= columns, (command, max(rows, key=len))
+def assert_fits(printed: str, command: list[str], columns: int) -> None:
+    """Nothing that is aligned is wider. Sentences are left to the terminal to fold, and what is to
+    be copied, as paths are; in a pipe ps keeps a line for each server."""
+    lines = [line for line in printed.splitlines() if "/" not in line and line[:1] != "•"]
+    rows = [line for line in lines if re.search(r"\S {2,}\S", line)]
+    rows = [line for line in rows if not re.match(r"  (pass|warn|fail)  [\w-]+: ", line)]
+    if command != ["ps"]:
+        assert lines
+        assert max(map(len, rows), default=0) <= columns, max(rows, key=len)
 
 
-def test_colours_are_asked_for_or_seen(looked_at: Cli) -> None:
-    colour = re.compile(r"\x1b\[[0-9;]*[349][0-7]m")
-    for command in TABLES:
-        assert "\x1b" not in looked_at(*command).stdout, command
-        forced = looked_at(*command, env={"FORCE_COLOR": "1"}).stdout
-        refused = looked_at(*command, env={"FORCE_COLOR": "1", "NO_COLOR": "1"}).stdout
-        assert not colour.search(refused), command
-        if command[0] in ("check", "plan", "doctor", "top"):
-            assert colour.search(forced), command
+@pytest.fixture(params=TABLES, ids=" ".join)
+def table(cli: Cli, request: pytest.FixtureRequest) -> Iterator[list[str]]:
+    """A command that prints one, and a server for those that look at servers."""
+    command: list[str] = request.param
+    looks = command[0] in ("ps", "top")
+    assert not looks or cli("run", "crafted", "-dq").code == 0
+    yield command
+    assert not looks or cli("stop", "-q").code == 0
+
+
+def test_tables_in_terminals_of_every_kind(cli: Cli, table: list[str]) -> None:
+    """Of any width, with colours only where they are wanted, and the same words in ASCII."""
+    plain = cli(*table, env={"COLUMNS": "80"})
+    assert "\x1b" not in plain.stdout
+    assert_fits(plain.stdout, table, 80)
+    forced = cli(*table, env={"COLUMNS": "200", "FORCE_COLOR": "1"}).stdout
+    if table[0] in ("check", "plan", "doctor", "top"):
+        assert COLOUR.search(forced)
+    assert_fits(STYLE.sub("", forced), table, 200)
+    narrow = {"COLUMNS": "40", "FORCE_COLOR": "1", "NO_COLOR": "1"}
+    refused = cli(*table, env=narrow).stdout
+    assert not COLOUR.search(refused)
+    assert_fits(STYLE.sub("", refused), table, 40)
+    ascii = cli(*table, env={"COLUMNS": "80", "PYTHONIOENCODING": "ascii"})
+    assert (ascii.stdout + ascii.stderr).isascii()
+    assert ascii.stdout.count("?") == plain.stdout.count("?")
 
 
 @pytest.mark.parametrize("columns", ["0", "", "x", "9" * 5000])
@@ -211,13 +222,6 @@ def test_a_terminal_that_does_not_say_its_width_is_told_all(cli: Cli, columns: s
     result = cli("plan", "demo", env={"COLUMNS": columns})
     assert "nothing is given up" in result.stdout
     assert cli("config", env={"COLUMNS": columns}).stdout.startswith("engine ")
-
-
-def test_an_ascii_terminal_is_told_the_same(looked_at: Cli) -> None:
-    for command in TABLES:
-        result = looked_at(*command, env={"PYTHONIOENCODING": "ascii"})
-        assert (result.stdout + result.stderr).isascii(), command
-        assert result.stdout.count("?") == looked_at(*command).stdout.count("?"), command
 
 
 def test_an_ascii_terminal_shows_bars_arrows_and_dots(cli: Cli) -> None:
