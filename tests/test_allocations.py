@@ -10,6 +10,7 @@ import pytest
 from fake_card import fake_card
 from harness import Cli, fake_engine
 
+from llmtp.machine.learned import recall
 from llmtp.metrics.allocations import Allocations
 from llmtp.metrics.comparison import compare
 from llmtp.plan.memory import Parts
@@ -119,14 +120,28 @@ BAD = ["7", '"1"', "[]", "null", json.dumps(GOOD | {"overhead_bytes": 1 << 40}),
     + [f'{{"cuda: NVIDIA Imaginary 4090": {{"drafter": {bad}}}}}' for bad in BAD],
     ids=range(5 + len(BAD)),
 )
-def test_a_record_that_cannot_be_used_is_none(cli: Cli, tmp_path: Path, record: str) -> None:
+def test_a_record_that_cannot_be_used_is_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, record: str
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    file = tmp_path / "llmtp" / "devices.json"
+    file.parent.mkdir()
+    file.write_text(json.dumps({"cuda: NVIDIA Imaginary 4090": {"drafter": GOOD}}))
+    assert list(recall("NVIDIA Imaginary 4090", "cuda")) == ["drafter"]
+    file.write_text(record)
+    assert recall("NVIDIA Imaginary 4090", "cuda") == {}
+
+
+def test_a_plan_goes_on_without_a_record(cli: Cli, tmp_path: Path) -> None:
     env = {"XDG_CACHE_HOME": str(tmp_path / "cache"), "FAKE_ENGINE": "gpu"}
     file = tmp_path / "cache" / "llmtp" / "devices.json"
     file.parent.mkdir(parents=True)
-    file.write_text(record)
-    result = cli("plan", "crafted", "--engine", fake_engine(tmp_path), "--json", env=env)
-    assert result.code == 0, result.stdout
-    assert "H100" in result.json["data"]["sources"]["overhead"]
+    engine = fake_engine(tmp_path)
+    for record in ("{", f'{{"cuda: NVIDIA Imaginary 4090": {{"drafter": {BAD[-1]}}}}}'):
+        file.write_text(record)
+        result = cli("plan", "crafted", "--engine", engine, "--json", env=env)
+        assert result.code == 0, result.stdout
+        assert "H100" in result.json["data"]["sources"]["overhead"]
 
 
 def test_a_share_that_another_program_made_small_is_not_believed_whole(

@@ -10,6 +10,7 @@ from fake_hub import fake_hub
 from harness import Cli
 from make_real_size import SIZES, make_real_size_pair
 
+from llmtp.errors import UsageError
 from llmtp.gguf.facts import read_facts
 from llmtp.gguf.files import open_model
 from llmtp.gguf.shape import TextModel
@@ -19,7 +20,7 @@ from llmtp.hub.reference import Asked, Reference
 from llmtp.paths import shipped_profiles
 from llmtp.plan.kv import kv_bytes
 from llmtp.plan.settings import Settings
-from llmtp.profiles import load_profile
+from llmtp.profiles import load_profile, load_profile_file
 
 #: Bytes of files that were reported: main models, and drafters by family.
 REPORTED = {
@@ -160,18 +161,30 @@ BROKEN = {
 }
 
 
-@pytest.mark.parametrize(("field", "line"), BROKEN.items(), ids=BROKEN)
-def test_an_impossible_shape_is_named_with_its_line(cli: Cli, field: str, line: str) -> None:
+def broken(folder: Path, line: str) -> Path:
+    """A profile of ours with another line in its shape."""
     text = (shipped_profiles() / "gemma-4-12b.yaml").read_text(encoding="utf-8")
     assert "  window: 1024\n" in text
     key = line.split(":")[0]
     kept = [row for row in text.splitlines() if not row.startswith(f"  {key}:")]
     kept.insert(kept.index("shape:") + 1, f"  {line}")
-    (cli.profiles / "mine.yaml").write_text("\n".join(kept) + "\n", encoding="utf-8")
+    path = folder / "mine.yaml"
+    path.write_text("\n".join(kept) + "\n", encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize(("field", "line"), BROKEN.items(), ids=BROKEN)
+def test_an_impossible_shape_is_named_with_its_line(tmp_path: Path, field: str, line: str) -> None:
+    with pytest.raises(UsageError, match=rf"mine\.yaml:\d+: .*shape\.{field}\b"):
+        load_profile_file(broken(tmp_path, line))
+
+
+def test_a_plan_with_an_impossible_shape_is_refused(cli: Cli) -> None:
+    broken(cli.profiles, BROKEN["heads"])
     result = cli("plan", "mine", "--offline", "--json")
     assert result.code == 2, result.stdout
     message = result.json["findings"][0]["message"]
-    assert f"shape.{field}" in message
+    assert "shape.heads" in message
     assert "mine.yaml:" in message
 
 

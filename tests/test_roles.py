@@ -13,6 +13,10 @@ from edit import STRING, U32, Edited, edit
 from harness import Cli, assert_one_clear_line
 from truth import assert_says, truth
 
+from llmtp.gguf.facts import read_facts
+from llmtp.gguf.files import open_model
+from llmtp.pairing import check_pair
+
 WEIGHT = tensor("t", (8,))
 
 
@@ -91,22 +95,41 @@ ODD = {
 
 
 @pytest.mark.parametrize("name", ODD)
-def test_an_odd_file_is_named_in_both_places(
-    cli: Cli, crafted: Path, tmp_path: Path, name: str
-) -> None:
+def test_an_odd_file_is_named_in_both_places(crafted: Path, tmp_path: Path, name: str) -> None:
     odd, path = ODD[name], tmp_path / "odd.gguf"
     path.write_bytes(odd.content)
-    as_main = cli("check", path, crafted / "mtp-crafted.gguf")
-    assert (as_main.code, "rejected" in as_main.stdout) == (3, True)
-    assert f"odd.gguf is {odd.is_a}" in as_main.stderr or odd.is_a in as_main.stderr
-    assert odd.fix_as_main in as_main.stderr
-    as_draft = cli("check", crafted / "crafted.gguf", path, "--json")
-    assert (as_draft.code, as_draft.json["data"]["draft"]["kind"]) == (3, odd.kind)
-    (finding,) = as_draft.json["findings"]
-    assert finding["rule"] == "draft-kind"
-    assert odd.is_a.split(", of")[0] in finding["message"]
-    assert "give the assistant of this model with --draft" in finding["fix"]
-    assert_one_clear_line(cli("run", path, "--ask", "x"), 3, odd.is_a)
+    facts = read_facts(open_model(path))
+    main, draft = (
+        read_facts(open_model(crafted / file)) for file in ("crafted.gguf", "mtp-crafted.gguf")
+    )
+    (as_main,) = check_pair(facts, draft)
+    assert (as_main.rule, as_main.level) == ("main-kind", "error")
+    assert "odd.gguf is " in as_main.message
+    assert odd.is_a in as_main.message
+    assert as_main.fix is not None
+    assert odd.fix_as_main in as_main.fix
+    (as_draft,) = check_pair(main, facts)
+    assert (as_draft.rule, as_draft.level, facts.kind) == ("draft-kind", "error", odd.kind)
+    assert odd.is_a.split(", of")[0] in as_draft.message
+    assert as_draft.fix is not None
+    assert "give the assistant of this model with --draft" in as_draft.fix
+
+
+@pytest.mark.soak
+def test_commands_say_what_an_odd_file_is(
+    cli: Cli, crafted: Path, tmp_path: Path, soak: bool
+) -> None:
+    path = tmp_path / "odd.gguf"
+    for name in ODD if soak else ("LoRA of Gemma 4", "ik fork"):
+        odd = ODD[name]
+        path.write_bytes(odd.content)
+        as_main = cli("check", path, crafted / "mtp-crafted.gguf")
+        assert (as_main.code, "rejected" in as_main.stdout) == (3, True), name
+        assert_words(as_main.stderr, "odd.gguf is ", odd.is_a, odd.fix_as_main)
+        as_draft = cli("check", crafted / "crafted.gguf", path, "--json")
+        assert (as_draft.code, as_draft.json["data"]["draft"]["kind"]) == (3, odd.kind)
+        assert [one["rule"] for one in as_draft.json["findings"]] == ["draft-kind"]
+        assert_one_clear_line(cli("run", path, "--ask", "x"), 3, odd.is_a)
 
 
 def test_the_width_says_which_gemma_a_drafter_belongs_to(cli: Cli, tmp_path: Path) -> None:
