@@ -6,15 +6,15 @@ import os
 import signal
 from pathlib import Path
 
-import pytest
 from harness import Cli, assert_one_clear_line, wait_until
-from write_commands import pages
+from write_commands import PAGE, pages
 
 
-@pytest.mark.parametrize("word", ["-q", "--quiet"])
-def test_an_answer_is_alone(cli: Cli, word: str) -> None:
-    loud, quiet = (cli("run", "crafted", "--ask", "x", *more) for more in ((), (word,)))
-    assert (quiet.code, quiet.stdout, quiet.stderr) == (0, loud.stdout, "")
+def test_an_answer_is_alone(cli: Cli) -> None:
+    words = ("run", "crafted", "--ask", "x")
+    loud, *quiet = (cli(*words, *more) for more in ((), ("-q",), ("--quiet",)))
+    for one in quiet:
+        assert (one.code, one.stdout, one.stderr) == (0, loud.stdout, "")
     assert "tokens/s" in loud.stderr
 
 
@@ -60,9 +60,14 @@ def test_the_json_is_the_same(cli: Cli) -> None:
     assert loud.json == quiet.json
 
 
-def test_every_command_has_it(cli: Cli) -> None:
-    for words in (page for page in pages() if page):
-        assert "-q, --quiet" in cli(*words, "--help").stdout, words
+def test_every_command_has_it() -> None:
+    """By the page of what `--help` says, which another test compares with it."""
+    _, *sections = PAGE.read_text(encoding="utf-8").split("\n## llmtp")
+    parts = [part for section in sections for part in section.split("\n### llmtp")]
+    assert len(parts) == len(pages())
+    for words, part in zip(pages(), parts, strict=True):
+        assert part.startswith(" ".join(("", *words)) + "\n")
+        assert ("-q, --quiet" in part) == bool(words), words
 
 
 def test_what_takes_nothing_else_takes_it(cli: Cli) -> None:
