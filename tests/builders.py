@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+import shutil
 import struct
 from pathlib import Path
 
-from make_crafted_pair import CRAFTED, TEXT, Shape, Vocabulary, make_draft, make_main, pieces
+from make_crafted_pair import (
+    CRAFTED,
+    FOLDER,
+    TEXT,
+    Shape,
+    Vocabulary,
+    make_draft,
+    make_main,
+    pieces,
+)
 from make_real_size import HollowWriter
 
 from llmtp.errors import Finding
@@ -58,10 +68,15 @@ def tensor(name: str, shape: tuple[int, ...], kind: int = 0, offset: int = 0) ->
 
 def make_pair(folder: Path, main: Shape | None = None, draft: Shape | None = None) -> list[Path]:
     """A main model and a drafter of any two shapes, real enough for the engine to load."""
-    vocabulary = Vocabulary(pieces(TEXT))
     paths = [folder / "main.gguf", folder / "mtp-main.gguf"]
-    make_main(vocabulary, main or Shape()).write(paths[0])
-    make_draft(vocabulary, draft or main or Shape()).write(paths[1])
+    shapes = (main or CRAFTED, draft or main or CRAFTED)
+    if shapes == (CRAFTED, CRAFTED):  # as they lie here, so that they need not be made anew
+        for name, path in zip(("crafted.gguf", "mtp-crafted.gguf"), paths, strict=True):
+            shutil.copyfile(FOLDER / name, path)
+        return paths
+    vocabulary = Vocabulary(pieces(TEXT))
+    make_main(vocabulary, shapes[0]).write(paths[0])
+    make_draft(vocabulary, shapes[1]).write(paths[1])
     return paths
 
 
