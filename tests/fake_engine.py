@@ -199,10 +199,10 @@ def main() -> int:
     if real and MODE == "exits-at-once":
         return 0
     if real and MODE == "floods":
-        for _ in range(50):
+        for _ in range(15):
             sys.stderr.write(f"0.00.001 I {'tokens ' * 27}\n" * (FLOOD // 200))
     if real and MODE == "writes-no-newline":
-        for _ in range(50):
+        for _ in range(15):
             sys.stderr.write("no newline " * (FLOOD // 11))
     if real and MODE == "never-ready":
         signal.pause()

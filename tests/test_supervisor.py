@@ -292,7 +292,7 @@ def test_a_server_that_ends_at_once_is_named(cli: Cli, tmp_path: Path) -> None:
 def test_a_flood_does_not_stop_the_start_nor_fill_the_disk(
     cli: Cli, tmp_path: Path, mode: str
 ) -> None:
-    """100 MB of output; the log keeps the last of it."""
+    """30 MB of output; the log keeps the last of it."""
     args = ("run", "crafted", "--json", "--engine", fake_engine(tmp_path))
     with cli.start(*args, env={"FAKE_ENGINE": mode}) as running:
         log = Path(running.wait_event("starting")["log"])
