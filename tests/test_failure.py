@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from builders import make_pair
@@ -22,16 +23,24 @@ from oom_logs import LOGS
 
 from llmtp.engine.llama.failure import explain, is_telling
 from llmtp.engine.speech import CRASHED, Cause
+from llmtp.ports import free_port
 
 NORMAL = "0.01 E llama_init_from_model: Gemma4Assistant requires ctx_other to be set (this warning"
+
+
+#: What llmtp would start for the pair, which is the same in all homes but for its port.
+_DRY_RUN: dict[str, Any] = {}
 
 
 class Engine:
     """The command that llmtp would start for the pair, to be changed and run."""
 
     def __init__(self, cli: Cli) -> None:
-        data = cli("run", "crafted", "--dry-run", "--json").json["data"]
-        self.argv: list[str] = data["argv"]
+        if not _DRY_RUN:
+            _DRY_RUN.update(cli("run", "crafted", "--dry-run", "--json").json["data"])
+        data = _DRY_RUN
+        self.argv: list[str] = list(data["argv"])
+        self.put("--port", str(free_port()))
         removed = {name for name, value in data["env"].items() if value is None}
         added = {name: value for name, value in data["env"].items() if value is not None}
         self.env = {k: v for k, v in cli.env.items() if k not in removed} | added
