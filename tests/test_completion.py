@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import pty
 import subprocess
@@ -12,7 +13,7 @@ import pytest
 from harness import WAIT_S, Cli
 
 BASH = """
-source /dev/stdin <<< "$(_LLMTP_COMPLETE=source_bash llmtp)"
+source /dev/stdin <<< "$SCRIPT"
 COMP_WORDS=("$@") COMP_CWORD=$(($# - 1))
 _llmtp_completion llmtp
 printf '%s\\n' "${COMPREPLY[@]}"
@@ -25,9 +26,19 @@ PS1='ready> '
 """
 
 
+@functools.cache
+def script(program: Path, name: str) -> str:
+    """What a shell is to read before it knows of us, made once."""
+    env = os.environ | {"_LLMTP_COMPLETE": f"source_{name}"}
+    done = subprocess.run([program], env=env, capture_output=True, text=True, check=True)
+    return done.stdout
+
+
 def shell(cli: Cli, *argv: str) -> list[str]:
     """Lines that a shell prints, which finds llmtp on its PATH."""
-    env = cli.env | {"PATH": f"{cli.program.parent}:{cli.env['PATH']}"}
+    env = cli.env | {
+        "PATH": f"{cli.program.parent}:{cli.env['PATH']}", "SCRIPT": script(cli.program, "bash")
+    }  # fmt: skip
     done = subprocess.run(
         argv, env=env, cwd=cli.folder, stdin=subprocess.DEVNULL, capture_output=True, text=True,
         timeout=WAIT_S,
@@ -63,8 +74,11 @@ def test_profiles_and_files(cli: Cli) -> None:
     (cli.folder / "models" / "deep" / "one.gguf").touch()
     (cli.folder / "models" / "deep" / "two.GGUF").touch()
     for command in ("run", "plan", "check", "bench", "tune", "export", "pull"):
-        assert tab(cli, command, "cr") == ["crafted"]
-        assert tab(cli, command, "a") == ["a-model.gguf"]
+        offered = tab(cli, command, "")
+        assert {"crafted", "a-model.gguf"} <= set(offered)
+        assert "a-note.txt" not in offered
+    assert tab(cli, "run", "cr") == ["crafted"]
+    assert tab(cli, "run", "a") == ["a-model.gguf"]
     assert tab(cli, "run", "mod") == ["models/deep/one.gguf", "models/deep/two.GGUF"]
     assert tab(cli, "run", "models/deep/o") == ["models/deep/one.gguf"]
     assert {"demo", "gemma-4-12b", "crafted", "a-model.gguf", "models/"} <= set(tab(cli, "run", ""))
@@ -110,8 +124,9 @@ def test_a_broken_home_is_told_nowhere(cli: Cli, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["bash", "zsh", "fish"])
 def test_the_scripts_come_from_llmtp(cli: Cli, name: str) -> None:
-    script = cli("--version", env={"_LLMTP_COMPLETE": f"source_{name}"}).stdout
-    assert f"_LLMTP_COMPLETE=complete_{name}" in script
+    said = cli("--version", env={"_LLMTP_COMPLETE": f"source_{name}"}).stdout
+    assert f"_LLMTP_COMPLETE=complete_{name}" in said
+    assert said == script(cli.program, name)
 
 
 @pytest.mark.shells
