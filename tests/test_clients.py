@@ -61,32 +61,35 @@ def client(cli: Cli, line: str) -> Result:
     return Result(done.returncode, done.stdout, done.stderr)
 
 
-def test_curl(cli: Cli, server: str) -> None:
+def by_curl(cli: Cli) -> str:
     result = client(cli, CURL.strip())
     assert result.code == 0, result.stderr
-    content = json.loads(result.stdout)["choices"][0]["message"]["content"]
-    assert content
-    assert server.startswith(content)
+    return str(json.loads(result.stdout)["choices"][0]["message"]["content"])
 
 
-def test_the_python_client_of_openai(cli: Cli, server: str) -> None:
+def by_openai(cli: Cli) -> str:
     script = cli.folder / "client.py"
     script.write_text(textwrap.dedent(OPENAI), encoding="utf-8")
     result = client(cli, f"{sys.executable} -W ignore {script}")
     assert result.code == 0, result.stderr
-    assert result.stdout.strip()
-    assert server.startswith(result.stdout.strip())
+    return result.stdout.strip()
 
 
-def test_llm(cli: Cli, server: str, tmp_path: Path) -> None:
+def by_llm(cli: Cli) -> str:
     """By its file of further models; without a stored key of that name it takes the variable."""
     url = cli("env", "--json").json["data"]["OPENAI_BASE_URL"]
-    (tmp_path / "llm").mkdir()
-    file = tmp_path / "llm" / "extra-openai-models.yaml"
+    file = cli.folder / "llm" / "extra-openai-models.yaml"
+    file.parent.mkdir()
     file.write_text(MODELS.format(url=url), encoding="utf-8")
     cli.env |= {"LLM_USER_PATH": str(file.parent), "PYTHONWARNINGS": "ignore"}
     llm = Path(sys.executable).with_name("llm")
     result = client(cli, f"{llm} -m local --no-stream -o max_tokens 16 hello")
     assert result.code == 0, result.stderr
-    assert result.stdout.strip()
-    assert server.startswith(result.stdout.strip())
+    return result.stdout.strip()
+
+
+def test_clients_of_others_get_the_answer(cli: Cli, server: str) -> None:
+    for ask in (by_curl, by_openai, by_llm):
+        said = ask(cli)
+        assert said, ask
+        assert server.startswith(said), ask
