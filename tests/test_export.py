@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import configparser
 import contextlib
+import itertools
 import re
 import shlex
 import shutil
@@ -154,12 +155,8 @@ def test_systemd_has_nothing_to_say_about_the_unit(cli: Cli, odd: Path, name: st
 
 
 @pytest.mark.parametrize("to", FORMATS)
-def test_no_file_asks_for_a_log_that_nobody_reads(cli: Cli, to: str) -> None:
-    assert "verbosity" not in export(cli, to)
-
-
-@pytest.mark.parametrize("to", FORMATS)
 def test_variables_that_the_engine_reads_as_flags_are_kept_from_it(cli: Cli, to: str) -> None:
+    """And no file asks for a log that nobody reads."""
     result = cli("export", "crafted", "--to", to, env={"LLAMA_ARG_CTX_SIZE": "1"})
     unset = {
         "sh": "\nunset LLAMA_ARG_CTX_SIZE\n",
@@ -168,18 +165,22 @@ def test_variables_that_the_engine_reads_as_flags_are_kept_from_it(cli: Cli, to:
         "preset-ini": "; env -u LLAMA_ARG_CTX_SIZE ",
     }
     assert unset[to] in result.stdout
+    assert "verbosity" not in result.stdout
 
 
-@pytest.mark.parametrize("to", FORMATS)
-@pytest.mark.parametrize("name", ["a\nb", "a\x1bb", "a\x85b"])
-def test_a_name_with_control_characters_is_refused(
-    cli: Cli, crafted: Path, to: str, name: str
-) -> None:
-    folder = cli.folder / name
-    shutil.copytree(crafted, folder, ignore=shutil.ignore_patterns("*.py", "__pycache__"))
-    result = cli("export", folder / "crafted.gguf", "--to", to)
-    assert_one_clear_line(result, 2, "no file of settings can hold", "rename the file")
-    assert result.stdout == ""
+CONTROLS = ["\n", "\x1b", "\x85"]
+
+
+@pytest.mark.soak
+def test_a_name_with_control_characters_is_refused(cli: Cli, crafted: Path, soak: bool) -> None:
+    """Each character and each format; in the long run each with each."""
+    every = list(itertools.product(FORMATS, CONTROLS))
+    for to, control in every if soak else zip(FORMATS, itertools.cycle(CONTROLS)):
+        folder = cli.folder / f"a{control}b"
+        if not folder.exists():
+            shutil.copytree(crafted, folder, ignore=shutil.ignore_patterns("*.py", "__pycache__"))
+        result = cli("export", folder / "crafted.gguf", "--to", to)
+        assert_one_clear_line(result, 2, "no file of settings can hold", "rename the file")
 
 
 @pytest.mark.parametrize(
@@ -233,15 +234,15 @@ def test_without_a_format_it_says_which_there_are(cli: Cli) -> None:
     assert_one_clear_line(result, 2, *FORMATS)
 
 
-@pytest.mark.parametrize("to", ["sh", "systemd", "llama-swap"])
-def test_paths_that_were_typed_from_here_hold_anywhere(cli: Cli, crafted: Path, to: str) -> None:
+def test_paths_that_were_typed_from_here_hold_anywhere(cli: Cli, crafted: Path) -> None:
     shutil.copytree(crafted, cli.folder / "pair", ignore=shutil.ignore_patterns("*.py", "__*"))
     engine_that(cli.folder)
-    words = ("export", "pair/crafted.gguf", "--draft", "pair/mtp-crafted.gguf", "--to", to)
-    data = cli(*words, "--engine", "./bent/llama-server", "--json").json["data"]
-    for file in ("pair/crafted.gguf", "pair/mtp-crafted.gguf", "bent/llama-server"):
-        assert f"{cli.folder}/{file}" in data["argv"]
-        assert f"{cli.folder}/{file}" in data["text"]
+    words = ("export", "pair/crafted.gguf", "--draft", "pair/mtp-crafted.gguf", "--to")
+    for to in ("sh", "systemd", "llama-swap"):
+        data = cli(*words, to, "--engine", "./bent/llama-server", "--json").json["data"]
+        for file in ("pair/crafted.gguf", "pair/mtp-crafted.gguf", "bent/llama-server"):
+            assert f"{cli.folder}/{file}" in data["argv"], to
+            assert f"{cli.folder}/{file}" in data["text"], to
 
 
 def test_what_is_not_here_is_named_as_it_is_pulled(cli: Cli, tmp_path: Path, crafted: Path) -> None:
