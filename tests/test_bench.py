@@ -97,7 +97,7 @@ def test_settings_are_the_same_but_for_the_arm(cli: Cli) -> None:
 
 
 def test_the_demo_answers_the_same_and_has_the_forms(cli: Cli) -> None:
-    data = bench(cli, "demo", "--n-max", "1,4", "--workload", "json,code,list", "--budget", "12",
+    data = bench(cli, "demo", "--n-max", "1,4", "--workload", "json,code,list", "--budget", "4",
                  "--tokens", "400")  # fmt: skip
     assert data["model"] == "demo"
     assert data["planned_n_max"] == 3
@@ -124,7 +124,7 @@ def test_the_demo_answers_the_same_and_has_the_forms(cli: Cli) -> None:
 
 
 def test_low_acceptance_on_a_cpu_is_told_to_be_off(cli: Cli) -> None:
-    data = bench(cli, "demo", "--n-max", "4", "--workload", "prose", "--budget", "6")
+    data = bench(cli, "demo", "--n-max", "4", "--workload", "prose", "--budget", "4")
     assert data["acceptance"] < 0.4
     assert data["speedup"] < 1
     assert data["break_even_acceptance"] > data["acceptance"]
@@ -186,7 +186,7 @@ def test_depths_and_temperatures(cli: Cli) -> None:
 def test_prompts_of_ones_own(cli: Cli, tmp_path: Path) -> None:
     file = tmp_path / "mine.txt"
     file.write_text('Say hello.\n\n{"prompt": "Two\\nlines"}\n"quoted"\nSay hello.\n')
-    data = bench(cli, "crafted", "--n-max", "1", "--prompts", file, "--budget", "4")
+    data = bench(cli, "crafted", "--n-max", "1", "--prompts", file, "--budget", "2")
     assert [cell["name"] for cell in data["cells"]] == ["own"]
     rounds = data["settings"]["rounds"]
     mine = ["Say hello.", "Two\nlines", "quoted"]
