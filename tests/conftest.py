@@ -138,11 +138,18 @@ def crafted() -> Path:
 
 @pytest.fixture(scope="session")
 def real_size(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    """A main model and a drafter with headers of the 12B's size, changed long ago."""
-    pair = make_real_size_pair(tmp_path_factory.mktemp("real-size"))
-    for path in pair:
-        os.utime(path, (1_700_000_000, 1_700_000_000))
-    return pair
+    """A main model and a drafter with headers of the 12B's size, changed long ago. They take
+    seconds to make, so that all processes that share the tests have the same."""
+    mine = tmp_path_factory.getbasetemp()
+    folder = (mine.parent if "PYTEST_XDIST_WORKER" in os.environ else mine) / "real-size"
+    with FileLock(f"{folder}.lock"):
+        if not folder.exists():
+            made = folder.with_name("real-size.made")
+            made.mkdir(exist_ok=True)
+            for path in make_real_size_pair(made):
+                os.utime(path, (1_700_000_000, 1_700_000_000))
+            made.rename(folder)
+    return sorted(folder.iterdir())
 
 
 @pytest.fixture(scope="session")

@@ -13,6 +13,7 @@ import psutil
 import pytest
 from fake_card import fake_card
 from harness import WAIT_S, Cli, Running, assert_one_clear_line, engine_that, wait_until
+from make_real_size import make_real_size_pair
 
 EXPECTED = json.loads((Path(__file__).parent / "crafted" / "expected.json").read_text())
 #: What scripts may rely on.
@@ -433,13 +434,11 @@ def kill_engine_of(running: Running) -> None:
         engine.kill()
 
 
-def test_the_card_tells_its_bandwidth_and_who_uses_it(
-    cli: Cli, tmp_path: Path, real_size: list[Path]
-) -> None:
+def test_the_card_tells_its_bandwidth_and_who_uses_it(cli: Cli, tmp_path: Path) -> None:
     """A card of 5,120 bits at 2,619 MHz moves 3.35 TB/s; a fake engine answers, always the same."""
     env = fake_card(tmp_path) | {"BUSY": "40"}
-    result = cli("bench", real_size[0], "--draft", real_size[1], "--n-max", "2", *SHORT, "--json",
-                 env=env)  # fmt: skip
+    main, draft = make_real_size_pair(tmp_path, whole=False)
+    result = cli("bench", main, "--draft", draft, "--n-max", "2", *SHORT, "--json", env=env)
     assert result.code == 0, result.stderr
     data = result.json["data"]
     bound = data["bound"]
