@@ -26,7 +26,7 @@ from downloads import (
     terminal,
 )
 from fake_hub import TOKEN, Fault
-from harness import WAIT_S, Cli, assert_one_clear_line, http, wait_until
+from harness import WAIT_S, Cli, Result, assert_one_clear_line, http, wait_until
 
 from llmtp.engine.llama.find import find_engine
 from llmtp.ports import free_port
@@ -342,25 +342,22 @@ def flip(path: Path, at: int) -> None:
     path.write_bytes(content)
 
 
-OFFLINE: list[tuple[list[str], dict[str, str]]] = [
-    (["--offline"], {}),
-    ([], {"HF_HUB_OFFLINE": "1"}),
-]
+def test_offline_there_is_only_this_disk(there: Downloads) -> None:
+    """By a flag, and by the variable of huggingface_hub."""
 
+    def offline() -> tuple[Result, Result]:
+        return there.pull("--offline"), there.pull(HF_HUB_OFFLINE="1")
 
-@pytest.mark.parametrize(("args", "env"), OFFLINE)
-def test_offline_there_is_only_this_disk(
-    there: Downloads, args: list[str], env: dict[str, str]
-) -> None:
-    assert_one_clear_line(there.pull(*args, **env), 8, f"nothing of {REPO} is on this disk",
-                          "leave out --offline")  # fmt: skip
+    for nothing in offline():
+        assert_one_clear_line(nothing, 8, f"nothing of {REPO} is on this disk",
+                              "leave out --offline")  # fmt: skip
     assert there.hub.asked == []
     assert there.pull().code == 0
     there.hub.asked.clear()
-    whole = there.pull(*args, **env)
-    assert (whole.code, "fetched nothing, every sha256 is right" in whole.stdout) == (0, True)
+    for whole in offline():
+        assert (whole.code, "fetched nothing, every sha256 is right" in whole.stdout) == (0, True)
     flip(there.blob(), -1000)
-    broken = there.pull(*args, **env)
+    broken = there.pull("--offline")
     assert_one_clear_line(broken, 5, f"{MAIN} of {REPO} was damaged on this disk and is deleted")
     assert not there.blob().exists()
     assert there.hub.asked == []

@@ -100,22 +100,22 @@ def test_only_a_drafter_here_is_no_main_model(there: Downloads) -> None:
         assert_one_clear_line(result, 8, "a main model", "is not on this disk", "llmtp pull")
 
 
-@pytest.mark.parametrize("change", ["damaged", "short", "foreign"])
-def test_a_copy_under_the_name_is_not_trusted(there: Downloads, change: str) -> None:
+def test_a_copy_under_the_name_is_not_trusted(there: Downloads) -> None:
     assert there.cli("pull", MODEL, env=there.env).code == 0
     pointer = there.folder / "snapshots" / there.repo.commit / MAIN
-    content = bytearray(pointer.read_bytes())
-    pointer.unlink()
-    if change == "damaged":
-        content[2_000_000] ^= 1
-        pointer.write_bytes(content)
-    elif change == "short":
-        pointer.write_bytes(content[:HERE])
-    else:
-        pointer.symlink_to(there.pair.draft)
-    assert there.cli("pull", MODEL, env=there.env).code == 0
-    assert pointer.is_symlink()
-    assert sha256(pointer) == sha256(there.pair.main)
+    for change in ("damaged", "short", "foreign"):
+        content = bytearray(pointer.read_bytes())
+        pointer.unlink()
+        if change == "damaged":
+            content[2_000_000] ^= 1
+            pointer.write_bytes(content)
+        elif change == "short":
+            pointer.write_bytes(content[:HERE])
+        else:
+            pointer.symlink_to(there.pair.draft)
+        assert there.cli("pull", MODEL, env=there.env).code == 0, change
+        assert pointer.is_symlink(), change
+        assert sha256(pointer) == sha256(there.pair.main), change
 
 
 def test_a_cache_without_links_is_used(there: Downloads) -> None:
@@ -132,9 +132,15 @@ def test_a_cache_without_links_is_used(there: Downloads) -> None:
                                                    sha256(there.pair.main)]  # fmt: skip
 
 
-@pytest.mark.parametrize("quant", ["8", "it", "gguf", "big"])
-def test_a_quant_is_no_word_of_the_name(there: Downloads, quant: str) -> None:
-    for args in ([f"hf:{REPO}", "--quant", quant], [f"hf:{REPO}:{quant}"]):
+@pytest.mark.soak
+@pytest.mark.parametrize(("quant", "by_flag"), [("8", True), ("it", False), ("gguf", True),
+                                                ("big", False)])  # fmt: skip
+def test_a_quant_is_no_word_of_the_name(
+    there: Downloads, quant: str, by_flag: bool, soak: bool
+) -> None:
+    """Wherever it is named; in the long run each in both places."""
+    for flag in (True, False) if soak else (by_flag,):
+        args = [f"hf:{REPO}", "--quant", quant] if flag else [f"hf:{REPO}:{quant}"]
         result = there.cli("check", *args, env=there.env)
         assert_one_clear_line(result, 8, f"no GGUF model in {quant}", "expected one of Q8_0")
 
@@ -194,8 +200,9 @@ def test_a_hidden_repository_hides_nothing_else(there: Downloads) -> None:
         assert "bug" not in result.stderr
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize("form", ["hidden", "file", "nowhere", "long"])
-def test_a_cache_that_is_none(there: Downloads, tmp_path: Path, form: str) -> None:
+def test_a_cache_that_is_none(there: Downloads, tmp_path: Path, form: str, soak: bool) -> None:
     place = tmp_path / ("x" * 300 if form == "long" else form)
     if form == "hidden":
         place.mkdir(mode=0)
@@ -204,7 +211,8 @@ def test_a_cache_that_is_none(there: Downloads, tmp_path: Path, form: str) -> No
     elif form == "nowhere":
         place.symlink_to(tmp_path / "unplugged")
     there.cli.env |= there.env | {"HF_HUB_CACHE": str(place)}
-    for args in (["list"], ["pull", MODEL], ["check", MODEL, "--offline"]):
+    commands = (["pull", MODEL], ["list"], ["check", MODEL, "--offline"])
+    for args in commands if soak or form == "hidden" else commands[:1]:
         result = without_privileges(there.cli, *args)
         if form == "long" and args[0] != "pull":
             assert result.code in (0, 8)  # nothing is there
