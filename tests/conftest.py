@@ -14,7 +14,8 @@ from pathlib import Path
 import psutil
 import pytest
 from filelock import FileLock
-from harness import MARK, Cli
+from harness import MARK, REAL_SIZE, Cli
+from hypothesis import HealthCheck, settings
 from make_crafted_pair import FOLDER, write_profile
 from make_real_size import make_real_size_pair
 from pairs import write_pairs
@@ -31,6 +32,9 @@ _SCRUBBED = (
     "LINES",
     "PYTHONDONTWRITEBYTECODE",
 )
+#: A machine that is busy makes no test fail.
+settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("busy")
 _PROXIES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
 #: The first test with vLLM may have to wait until it is set up.
 _VLLM_S = 1200
@@ -137,11 +141,15 @@ def crafted() -> Path:
 
 
 @pytest.fixture(scope="session")
-def real_size(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+def real_size(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> list[Path]:
     """A main model and a drafter with headers of the 12B's size, changed long ago. They take
-    seconds to make, so that all processes that share the tests have the same."""
+    seconds to make, so that all processes that share the tests have the same, and so have tests
+    that a test runs."""
     mine = tmp_path_factory.getbasetemp()
-    folder = (mine.parent if "PYTEST_XDIST_WORKER" in os.environ else mine) / "real-size"
+    shared = mine.parent if hasattr(request.config, "workerinput") else mine
+    folder = Path(os.environ.get(REAL_SIZE, shared / "real-size"))
     with FileLock(f"{folder}.lock"):
         if not folder.exists():
             made = folder.with_name("real-size.made")

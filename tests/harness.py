@@ -28,6 +28,8 @@ import psutil
 from llmtp.engine.llama.find import find_engine
 
 MARK = "LLMTP_TEST_MARK"
+#: Names the folder of `real_size`, where it has been made already.
+REAL_SIZE = "LLMTP_TEST_REAL_SIZE"
 WAIT_S = 90.0
 
 

@@ -213,7 +213,7 @@ def test_no_number_is_made_of_what_is_none(value: Any) -> None:
     assert number(value) is None
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(changed(a_record, str, TEXTS))
 def test_any_texts_give_a_whole_page(record: dict[str, Any]) -> None:
     page = Page(make_page(record))
@@ -222,7 +222,7 @@ def test_any_texts_give_a_whole_page(record: dict[str, Any]) -> None:
     page.source.encode()
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(changed(a_record, (int, float), NUMBERS))
 def test_any_numbers_give_a_whole_page(record: dict[str, Any]) -> None:
     assert_drawn_inside(Page(make_page(record)))

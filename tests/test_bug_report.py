@@ -578,7 +578,7 @@ def test_what_is_telling_is_left(text: str) -> None:
     assert redact.counts.total() == 0
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     st.lists(
         st.sampled_from([TOKEN, "alice", "/home/alice/", "a@b.cd", "10.1.2.3", "://", "u:p@", " ",

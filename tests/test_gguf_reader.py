@@ -152,7 +152,7 @@ def test_no_damage_raises_anything_else(soak: bool, dice: random.Random) -> None
     whole = (CRAFTED / "mtp-crafted.gguf").read_bytes()[:40_000]
 
     @seed(dice.getrandbits(32))
-    @settings(max_examples=20_000 if soak else 300, deadline=None)
+    @settings(max_examples=20_000 if soak else 300)
     @given(st.data())
     def damage(data: st.DataObject) -> None:
         content = bytearray(whole[: data.draw(st.integers(0, len(whole)))])

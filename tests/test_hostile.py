@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import random
 import struct
 import subprocess
@@ -17,7 +18,7 @@ import numpy
 import pytest
 from builders import entry, gguf, string, tensor, text_entry
 from edit import STRING, U32, Edited, edit, load
-from harness import Cli, assert_one_clear_line
+from harness import REAL_SIZE, Cli, assert_one_clear_line
 from hypothesis import given, seed, settings
 from hypothesis import strategies as st
 from truth import truth
@@ -143,7 +144,7 @@ def test_agrees_with_the_reference(soak: bool, dice: random.Random, tmp_path: Pa
     path = tmp_path / "made.gguf"
 
     @seed(dice.getrandbits(32))
-    @settings(max_examples=2_000 if soak else 60, deadline=None)
+    @settings(max_examples=2_000 if soak else 60)
     @given(
         st.dictionaries(st.text("abc.", min_size=1, max_size=9), VALUES, max_size=9),
         st.lists(
@@ -295,7 +296,10 @@ def test_the_fuzzer_finds_nothing(soak: bool, dice: random.Random) -> None:
     assert inputs > 20 * seconds
 
 
-def test_the_tests_reach_95_percent_of_the_branches_of_the_reader(tmp_path: Path) -> None:
+@pytest.mark.timeout(300)
+def test_the_tests_reach_95_percent_of_the_branches_of_the_reader(
+    tmp_path: Path, real_size: list[Path]
+) -> None:
     argv = [sys.executable, "-m", "coverage", "run", "--branch", "--include=*/llmtp/gguf/*"]
     argv += [f"--data-file={tmp_path / 'data'}", "-m", "pytest", "-q", "-p", "no:cacheprovider"]
     remote = "test_remote.py::test"
@@ -307,7 +311,8 @@ def test_the_tests_reach_95_percent_of_the_branches_of_the_reader(tmp_path: Path
     argv += [str(ROOT / "tests" / name) for name in tests]
     argv += ["-k", "broken or reference or jump or memory or walked or shrinks or split or parts "
              "or impossible or damage or hashed or fill or value_type"]  # fmt: skip
-    done = subprocess.run(argv, capture_output=True, text=True, cwd=ROOT, timeout=300)
+    env = os.environ | {REAL_SIZE: str(real_size[0].parent)}
+    done = subprocess.run(argv, capture_output=True, text=True, cwd=ROOT, env=env, timeout=300)
     assert done.returncode == 0, done.stdout[-3000:]
     report = tmp_path / "report.json"
     data = f"--data-file={tmp_path / 'data'}"

@@ -71,7 +71,7 @@ places = st.builds(
 
 
 @given(shapes(), plans, places)
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 def test_any_shape_has_an_answer(
     pair: list[ModelFacts], shape: dict[str, Any], plan: Settings, place: Placement
 ) -> None:

@@ -169,7 +169,7 @@ def test_long_texts_are_cut() -> None:
     assert max(map(len, Page(make_page(long)).texts)) <= 20_100
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(changed(a_result, str, TEXTS))
 def test_any_texts_give_a_whole_page(data: dict[str, Any]) -> None:
     page = Page(make_page(data))
@@ -178,7 +178,7 @@ def test_any_texts_give_a_whole_page(data: dict[str, Any]) -> None:
     page.source.encode()
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(changed(a_result, (int, float), NUMBERS))
 def test_any_numbers_give_a_whole_page(data: dict[str, Any]) -> None:
     assert_drawn_inside(Page(make_page(data)))
