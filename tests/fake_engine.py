@@ -204,6 +204,7 @@ def main() -> int:
     if real and MODE == "writes-no-newline":
         for _ in range(15):
             sys.stderr.write("no newline " * (FLOOD // 11))
+        sys.stderr.write("\n")  # what it says next is a line of its own
     if real and MODE == "never-ready":
         signal.pause()
     port = int(argv[argv.index("--port") + 1])
