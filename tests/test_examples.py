@@ -33,7 +33,9 @@ def example(cli: Cli, name: str, *words: str, stdin: str = "") -> Result:
 class Serving:
     """An example that goes on until it is interrupted."""
 
-    def __init__(self, cli: Cli, name: str, *words: str, env: Mapping[str, str] = {}) -> None:
+    def __init__(
+        self, cli: Cli, name: str | Path, *words: str, env: Mapping[str, str] = {}
+    ) -> None:
         self.process = subprocess.Popen(
             [str(FOLDER / name), *words], env=paths(cli) | dict(env), cwd=cli.folder,
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
@@ -131,7 +133,13 @@ def test_what_does_not_fit_is_passed_over(cli: Cli) -> None:
 
 @pytest.mark.parametrize(("least", "n_max"), [("0.01", 2), ("99", 0)])
 def test_the_drafter_stays_where_it_pays(cli: Cli, least: str, n_max: int) -> None:
-    running = Serving(cli, "faster-or-off.sh", "crafted", least)
+    """As it stands there, but for the minute that it measures."""
+    text = (FOLDER / "faster-or-off.sh").read_text(encoding="utf-8")
+    assert text.count(" --budget 60 ") == 1
+    script = cli.folder / "faster-or-off.sh"
+    script.write_text(text.replace(" --budget 60 ", " --budget 1 "), encoding="utf-8")
+    script.chmod(0o755)
+    running = Serving(cli, script, "crafted", least)
     assert running.process.stdout is not None
     while not running.process.stdout.readline().startswith("ready in"):  # behind the bench's table
         assert running.process.poll() is None, running.process.communicate()
