@@ -56,43 +56,40 @@ def test_no_way_to_the_hub(there: Downloads, env: dict[str, str], words: list[st
     assert_one_clear_line(there.pull(**env), 5, *words)
 
 
-@pytest.mark.parametrize(
-    ("fault", "words"),
-    [
-        (Fault(status=403), ["answers 403", "access is refused", "hf auth login"]),
-        (Fault(status=401), ["answers 401", "the token is not accepted", "hf auth login"]),
-        (Fault(status=500), ["answers 500", "wait some minutes, then type the command again"]),
-        (Fault(status=503, retry_after="90"), ["answers 503", "wait 90 s"]),
-        (Fault(status=429, retry_after="7"), ["too many requests", "wait 7 s", "hf auth login"]),
-        (Fault(status=429, ratelimit='"api";r=0;t=55'), ["too many requests", "wait 55 s"]),
-        (Fault(status=429), ["too many requests", "wait some minutes"]),
-    ],
-    ids=lambda value: str(value.status) if isinstance(value, Fault) else "",
-)
-def test_the_hub_refuses_to_list(there: Downloads, fault: Fault, words: list[str]) -> None:
-    there.hub.hub_faults = [fault]
-    assert_one_clear_line(there.pull(), 5, REPO, *words)
+LISTING_REFUSED = [
+    (Fault(status=403), ["answers 403", "access is refused", "hf auth login"]),
+    (Fault(status=401), ["answers 401", "the token is not accepted", "hf auth login"]),
+    (Fault(status=500), ["answers 500", "wait some minutes, then type the command again"]),
+    (Fault(status=503, retry_after="90"), ["answers 503", "wait 90 s"]),
+    (Fault(status=429, retry_after="7"), ["too many requests", "wait 7 s", "hf auth login"]),
+    (Fault(status=429, ratelimit='"api";r=0;t=55'), ["too many requests", "wait 55 s"]),
+    (Fault(status=429), ["too many requests", "wait some minutes"]),
+]
+
+
+def test_the_hub_refuses_to_list(there: Downloads) -> None:
+    for fault, words in LISTING_REFUSED:
+        there.hub.hub_faults = [fault]
+        assert_one_clear_line(there.pull(), 5, REPO, *words)
     assert there.pull().code == 0
 
 
-@pytest.mark.parametrize("spares_headers", [True, False])
-@pytest.mark.parametrize(
-    ("status", "code", "words"),
-    [
-        (403, 5, ["answers 403", "access is refused", "hf auth login"]),
-        (401, 5, ["answers 401", "the token is not accepted"]),
-        (404, 8, [f"the Hub does not have the file {MAIN} of {REPO} any more", "/tree/main"]),
-    ],
-)
-def test_a_file_is_refused(
-    there: Downloads, status: int, code: int, words: list[str], spares_headers: bool
-) -> None:
+FILE_REFUSED = [
+    (403, 5, ["answers 403", "access is refused", "hf auth login"]),
+    (401, 5, ["answers 401", "the token is not accepted"]),
+    (404, 8, [f"the Hub does not have the file {MAIN} of {REPO} any more", "/tree/main"]),
+]
+
+
+def test_a_file_is_refused(there: Downloads) -> None:
     """While its header is read, and while it is downloaded; no signed address is shown."""
-    there.hub.spares_headers = spares_headers
-    there.hub.always = Fault(status=status, only=MAIN)
-    result = there.pull()
-    assert_one_clear_line(result, code, MAIN, *words)
-    assert "signed" not in result.stderr
+    for spares_headers in (False, True):  # a header that was read is remembered
+        there.hub.spares_headers = spares_headers
+        for status, code, words in FILE_REFUSED:
+            there.hub.always = Fault(status=status, only=MAIN)
+            result = there.pull()
+            assert_one_clear_line(result, code, MAIN, *words)
+            assert "signed" not in result.stderr
     there.hub.always = None
     assert there.pull().code == 0
     there.assert_whole()
@@ -143,17 +140,18 @@ def test_a_file_without_a_checksum(there: Downloads) -> None:
     assert there.asked() == there.asked(DRAFT) == []
 
 
-@pytest.mark.parametrize("at", [0, 2_500_000, -1])
-def test_one_flipped_byte(there: Downloads, at: int) -> None:
+def test_one_flipped_byte(there: Downloads) -> None:
     """The file is deleted, the other one stays, and the next pull is whole."""
-    size = there.pair.main.stat().st_size
-    there.hub.faults = [Fault(flip_at=at % size, only=MAIN)]
-    result = there.pull()
-    assert_one_clear_line(result, 5, f"{MAIN} arrived damaged and was deleted", "expected sha256")
-    assert not there.blob().exists()
-    assert there.part() == 0
-    assert not (there.folder / "snapshots" / there.repo.commit / MAIN).is_symlink()
-    there.assert_honest()
+    for at in (0, 2_500_000, there.pair.main.stat().st_size - 1):
+        there.hub.faults = [Fault(flip_at=at, only=MAIN)]
+        result = there.pull()
+        assert_one_clear_line(
+            result, 5, f"{MAIN} arrived damaged and was deleted", "expected sha256"
+        )
+        assert not there.blob().exists()
+        assert there.part() == 0
+        assert not (there.folder / "snapshots" / there.repo.commit / MAIN).is_symlink()
+        there.assert_honest()
     assert there.pull().code == 0
     there.assert_whole()
 
@@ -200,25 +198,17 @@ def test_errors_that_pass(there: Downloads) -> None:
     assert result.json["data"]["fetched_bytes"] == there.pair.size
 
 
-@pytest.mark.parametrize(
-    ("fault", "words"),
-    [
+def test_a_wait_that_is_too_long_is_left_to_the_user(there: Downloads) -> None:
+    date = format_datetime(datetime.now(UTC) + timedelta(seconds=490), usegmt=True)
+    for fault, words in (
+        (Fault(status=429, retry_after=date), "wait 4"),
         (Fault(status=429, retry_after="500"), "wait 500 s"),
         (Fault(status=429, retry_after="9" * 400), "wait 999999 s"),
-        (Fault(status=429, retry_after="DATE"), "wait 4"),
         (Fault(status=429, ratelimit='"resolvers";r=0;t=300'), "wait 300 s"),
         (Fault(status=503, retry_after="61"), "wait 61 s"),
-    ],
-    ids=["seconds", "endless", "date", "ratelimit", "503"],
-)
-def test_a_wait_that_is_too_long_is_left_to_the_user(
-    there: Downloads, fault: Fault, words: str
-) -> None:
-    date = format_datetime(datetime.now(UTC) + timedelta(seconds=490), usegmt=True)
-    asked = (fault.retry_after or "").replace("DATE", date) or None
-    there.hub.faults = [Fault(status=fault.status, retry_after=asked, ratelimit=fault.ratelimit)]
-    result = there.pull()
-    assert_one_clear_line(result, 5, words, "it goes on from there")
+    ):
+        there.hub.faults = [fault]
+        assert_one_clear_line(there.pull(), 5, words, "it goes on from there")
     assert there.pull().code == 0
     there.assert_whole()
 
