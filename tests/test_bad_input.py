@@ -106,7 +106,7 @@ def test_an_unknown_profile_offers_near_names(cli: Cli) -> None:
 )
 def test_an_invalid_profile_names_file_line_and_field(cli: Cli, content: str, words: str) -> None:
     (cli.profiles / "bad.yaml").write_text(content, encoding="utf-8")
-    assert_refused(cli, 2, words, "bad")
+    assert_one_clear_line(cli("run", "bad", "--ask", "x"), 2, words)
 
 
 def test_an_invalid_config_names_file_line_and_field(cli: Cli) -> None:
@@ -132,7 +132,8 @@ def test_a_key_file_that_is_none(cli: Cli, tmp_path: Path) -> None:
     assert_refused(cli, 2, "is not a file", "crafted", "--api-key-file", tmp_path / "none")
     for content in ("# only a comment\n", "abc\r\n", " abc\n", "k\u00e9y\n"):
         (tmp_path / "key").write_text(content, newline="")
-        assert_refused(cli, 2, "has no key", "crafted", "--api-key-file", tmp_path / "key")
+        result = cli("run", "crafted", "--ask", "x", "--api-key-file", tmp_path / "key")
+        assert_one_clear_line(result, 2, "has no key")
 
 
 @pytest.mark.parametrize("engine", ["/nowhere/llama-server", "/etc/passwd", "no-such-program"])
