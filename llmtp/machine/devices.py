@@ -160,6 +160,8 @@ def merge_devices(
 def visible_cards(cards: Sequence[Device], numbers: str) -> list[Device]:
     """Those that CUDA shows, in its order; all where the list is not of plain numbers."""
     chosen = [text.strip() for text in numbers.split(",")]
+    if chosen[0] in ("", "-1"):
+        return []
     if not all(text.isdigit() and int(text) < len(cards) for text in chosen):
         return list(cards)
     return [cards[int(text)] for text in chosen]

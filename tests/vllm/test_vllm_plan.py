@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from fake_card import fake_card
 from harness import Cli, assert_one_clear_line
 
 from llmtp.errors import DoesNotFitError
@@ -312,3 +313,17 @@ def test_a_smaller_model_is_taken_where_the_first_does_not_fit() -> None:
     assert fits.ctx_size // fits.parallel == 32768
     with pytest.raises(DoesNotFitError):
         plan("31b", card(40))
+
+
+def test_a_real_card_is_asked_by_the_driver(cli: Cli, vllm_pairs: Path, tmp_path: Path) -> None:
+    env = fake_card(tmp_path)
+    words = ("run", vllm_pairs / "main", "--engine", fake_vllm(tmp_path, "0.32.0"), "--dry-run",
+             "--json")  # fmt: skip
+    data = cli(*words, env=env).json["data"]
+    (device,) = data["devices"]
+    assert (device["source"], device["id"], data["tensor_parallel"]) == ("NVML", "CUDA0", 1)
+    assert data["n_max"] == 1
+    share = data["argv"][data["argv"].index("--gpu-memory-utilization") + 1]
+    assert float(share) == data["memory_share"] <= device["free_bytes"] / device["total_bytes"]
+    hidden = cli(*words, env=env | {"CUDA_VISIBLE_DEVICES": ""}).json["data"]
+    assert hidden["devices"][0]["source"] == "recipe"
