@@ -14,6 +14,7 @@ from llmtp.errors import DownloadError, Finding, LlmtpError, NotFoundError, Usag
 from llmtp.gguf.kind import Kind
 from llmtp.hub import cache, uses
 from llmtp.hub.choose import draft_candidates, main_candidates
+from llmtp.hub.safetensors import vllm_repositories
 from llmtp.hub.shelf import PARTIAL, Stored, disk_bytes
 from llmtp.hubname import PREFIX, HubName, parse_hub_name
 from llmtp.profiles import Profile, load_profile, profile_names
@@ -24,12 +25,17 @@ def find_stored(shelf: Sequence[Stored], what: str) -> list[Stored]:
     """What a repository, a file, a path or a model means; raises NotFoundError with near names.
 
     Of a model it is what it used last; where that is nothing, all that its profile speaks of.
-    Of a model, or a quant, drafters and projectors stay that a main model needs which stays.
+    Of safetensors, which are one model a repository, the assistant that was brought goes along. Of
+    a model, or a quant, drafters and projectors stay that a main model needs which stays.
     """
     if what.startswith(PREFIX):
         name = parse_hub_name(what)
-        found = [s for s in shelf if _is_in(s, name) or (_is_of(s, name) and what in s.used_by)]
-        if name.quant is not None:
+        found = [
+            s
+            for s in shelf
+            if _is_in(s, name) or (what in s.used_by and (s.is_safetensors or _is_of(s, name)))
+        ]
+        if name.quant is not None or any(s.is_safetensors for s in found):
             found = _without_shared(shelf, found)
     else:
         found = [s for s in shelf if what in _file_names(s)] or _at_path(shelf, what)
@@ -233,6 +239,7 @@ def _of_profile(shelf: Sequence[Stored], name: str) -> list[Stored]:
 
 def _is_spoken_of(stored: Stored, profile: Profile) -> bool:
     named = [place for place in (profile.main, profile.draft) if isinstance(place, HubName)]
+    named += vllm_repositories(profile)
     return any(_is_in(stored, place) for place in named) or any(
         _is_of(stored, source.repository)
         and (

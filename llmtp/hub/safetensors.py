@@ -117,7 +117,7 @@ class SafetensorsCatalogue:
         repository = self._placed.get(facts.path)
         if repository is None:
             return []
-        return [(repository, file) for file in _wanted(repository)]
+        return [(repository, file) for file in served_files(repository)]
 
     def on_disk(self, reference: Reference) -> Reference:
         """The same models by their folders in the cache, read again from there."""
@@ -171,7 +171,7 @@ class SafetensorsCatalogue:
         repository = self._models.repository(place)
         path = Path(f"{PREFIX}{place.repo_id}@{repository.commit}")
         self._placed[path] = repository
-        size = sum(file.size for file in _wanted(repository) if file.name.endswith(WEIGHTS))
+        size = sum(file.size for file in served_files(repository) if file.name.endswith(WEIGHTS))
         if not size and repository.endpoint is None:
             raise repository.not_on_disk("the weights")
         if not size:
@@ -184,7 +184,7 @@ class SafetensorsCatalogue:
         config = repository.file(CONFIG)
         if cache.has(repository, config):
             folder = cache.snapshot_path(repository, CONFIG).parent
-            if all(cache.has(repository, file) for file in _wanted(repository)):
+            if all(cache.has(repository, file) for file in served_files(repository)):
                 return replace(load_folder(folder), path=folder)
             text = (folder / CONFIG).read_bytes()[:MOST_BYTES]
         else:
@@ -198,7 +198,18 @@ class SafetensorsCatalogue:
             return source.read(min(file.size, MOST_BYTES))
 
 
-def _wanted(repository: Repository) -> list[HubFile]:
+def vllm_repositories(profile: Profile) -> list[HubName]:
+    """Those that a profile names for vLLM."""
+    ids = profile.vllm
+    if ids is None:
+        return []
+    texts = (ids.model, ids.assistant, ids.quantised, ids.quantised_assistant)
+    places = [_place(text, profile.source.parent) for text in texts if text is not None]
+    return [place for place in places if isinstance(place, HubName)]
+
+
+def served_files(repository: Repository) -> list[HubFile]:
+    """Of a repository what an engine needs to serve its safetensors."""
     return [
         file
         for file in repository.files

@@ -15,7 +15,9 @@ from llmtp.gguf.split import part_paths
 from llmtp.hub import cache, uses
 from llmtp.hub.files import HubFile, Repository
 from llmtp.hub.local import load_facts
+from llmtp.hub.safetensors import served_files
 from llmtp.pairing import check_pair, is_compatible
+from llmtp.safetensors.folder import WEIGHTS, load_folder
 
 BROKEN, PARTIAL = "broken", "partial"
 _OURS = (Kind.MAIN.value, Kind.ASSISTANT.value, Kind.FORK_ASSISTANT.value)
@@ -45,6 +47,11 @@ class Stored:
     pairs_with: tuple[Path, ...] = ()
     used_by: tuple[str, ...] = ()
     used_at: float | None = None
+
+    @property
+    def is_safetensors(self) -> bool:
+        """One model of a repository, with all that it needs."""
+        return self.file.endswith(WEIGHTS)
 
     @property
     def is_unused(self) -> bool:
@@ -82,7 +89,9 @@ def read_shelf() -> list[Stored]:
     Raises DownloadError where the cache may not be looked into: that is not an empty one.
     """
     cache.check_readable()
-    found = [one for snapshot in cache.cached_repositories() for one in _models(snapshot)]
+    snapshots = cache.cached_repositories()
+    found = [one for snapshot in snapshots for one in _models(snapshot)]
+    found += [one for snapshot in snapshots for one in _safetensors(snapshot)]
     pairs = list(_pairs([facts for _, facts in found if facts is not None]))
     used = uses.read_uses()
     everything = [*(stored for stored, _ in found), *_partials()]
@@ -129,6 +138,34 @@ def _models(snapshot: Repository) -> Iterator[tuple[Stored, ModelFacts | None]]:
         yield stored, facts
 
 
+def _safetensors(snapshot: Repository) -> Iterator[tuple[Stored, ModelFacts | None]]:
+    """The safetensors of a commit, all of them one model, by the name of its first weights."""
+    files = served_files(snapshot)
+    weights = sorted(file.name for file in files if file.name.endswith(WEIGHTS))
+    if not weights:
+        return
+    repo_id, folder = snapshot.name.repo_id, cache.snapshot_path(snapshot, weights[0]).parent
+    pointers = tuple(folder / file.name for file in files)
+    contents = (cache.content(repo_id, pointer) for pointer in pointers)
+    current = set(cache.commits(repo_id).values())
+    facts: ModelFacts | None = None
+    with contextlib.suppress(LlmtpError):
+        facts = load_folder(folder)
+    stored = Stored(
+        repository=repo_id,
+        commit=snapshot.commit,
+        file=weights[0],
+        path=folder,
+        kind=facts.kind.value if facts else BROKEN,
+        quant=facts.quant if facts else None,
+        pointers=pointers,
+        blobs=tuple(content for content in contents if content is not None),
+        file_bytes=sum(file.size for file in files),
+        outdated=bool(current) and snapshot.commit not in current,
+    )
+    yield stored, facts
+
+
 def _by_model(snapshot: Repository) -> list[list[HubFile]]:
     """GGUF files, those of a split model together, whether all of them are here or not."""
     models: dict[Path, list[HubFile]] = {}
@@ -142,7 +179,12 @@ def _by_model(snapshot: Repository) -> list[list[HubFile]]:
 
 
 def _belongs(stored: Stored, ours: set[str]) -> bool:
-    """Is it Gemma 4's? What a projector or a damaged file is for, its company or its name tells."""
+    """Is it Gemma 4's? What a projector or a damaged file is for, its company or its name tells.
+
+    Other programs load safetensors from there, too: only those that llmtp brought or used are ours.
+    """
+    if stored.is_safetensors:
+        return bool(stored.used_by)
     if stored.kind in (Kind.MMPROJ, BROKEN):
         named = "gemma-4" in f"{stored.repository}/{stored.file}".lower()
         return named or bool(stored.used_by) or stored.repository in ours

@@ -38,7 +38,9 @@ AS_SAVED = {
 
 
 @pytest.fixture
-def hub() -> Iterator[FakeHub]:
+def hub(cli: Cli, tmp_path: Path) -> Iterator[FakeHub]:
+    """With a cache of its own for what comes from it."""
+    cli.env["HF_HOME"] = str(tmp_path / "hf")
     with fake_hub() as running:
         yield running
 
@@ -162,7 +164,7 @@ def test_a_pair_at_the_hub_is_judged_before_its_weights_come(
     result = cli("check", "hf:llmtp/main", "--engine", "vllm", "--json", env=hub.env())
     assert result.code == 3
     assert {one["rule"] for one in result.json["findings"]} == {"kv-heads"}
-    assert not list(cli.home.rglob("*.safetensors"))
+    assert not list((cli.folder / "hf").rglob("*.safetensors"))
 
 
 def test_a_pair_is_pulled_whole_and_used_without_the_network(
@@ -179,6 +181,11 @@ def test_a_pair_is_pulled_whole_and_used_without_the_network(
             assert (Path(here) / file.name).read_bytes() == file.read_bytes()
     again = cli("pull", "hf:llmtp/main", "--engine", "vllm", "--json", env=hub.env()).json
     assert again["data"]["fetched_bytes"] == 0
+    listed = {one["repository"]: one for one in cli("list", "--json").json["data"]["files"]}
+    assert {name: one["kind"] for name, one in listed.items()} == {
+        "llmtp/main": "main", "llmtp/main-assistant": "assistant"
+    }  # fmt: skip
+    assert listed["llmtp/main"]["pairs_with"] == [data["draft"]]
     command = cli("run", "hf:llmtp/main", "--engine", "vllm", "--dry-run", "--offline", "--json")
     argv, env = command.json["data"]["argv"], command.json["data"]["env"]
     assert argv[1:3] == ["serve", "llmtp/main"]
@@ -187,6 +194,24 @@ def test_a_pair_is_pulled_whole_and_used_without_the_network(
     )
     assert env["HF_HUB_OFFLINE"] == "1"
     assert Path(data["main"]).is_relative_to(env["HF_HUB_CACHE"])
+    assert cli("rm", "--unused", "--yes", "--json").json["data"]["removed"] == []
+    gone = cli("rm", "hf:llmtp/main", "--yes", "--json")
+    assert gone.code == 0, gone.stdout
+    assert not Path(data["main"]).exists()
+    assert not Path(data["draft"]).exists()
+    assert cli("list", "--json").json["data"]["files"] == []
+
+
+def test_safetensors_of_other_programs_are_left_alone(
+    cli: Cli, hub: FakeHub, vllm_pairs: Path
+) -> None:
+    publish(hub, vllm_pairs)
+    pulled = cli("pull", "hf:llmtp/main", "--engine", "vllm", "--json", env=hub.env())
+    weights = Path(pulled.json["data"]["main"]) / "model.safetensors"
+    shutil.rmtree(cli.home / ".local" / "state" / "llmtp")
+    assert cli("list", "--json").json["data"]["files"] == []
+    assert cli("rm", "hf:llmtp/main", "--yes").code == 8
+    assert weights.is_file()
 
 
 def test_a_profile_may_say_which_engine_serves_it(cli: Cli, vllm_pairs: Path) -> None:
