@@ -22,7 +22,6 @@ from llmtp.machine.devices import Device, Machine
 from llmtp.machine.tuned import Remembered, Tuned, now, recall
 from llmtp.plan.ladder import OF_FILES, in_order
 from llmtp.plan.result import Plan
-from llmtp.plan.shrink import shrunk
 from llmtp.plan.wishes import Wishes
 from llmtp.profiles import Sampling
 from llmtp.selection import Selection
@@ -263,22 +262,21 @@ def has_smaller(prepared: Prepared) -> bool:
     plan, wishes = prepared.plan, prepared.request.wishes
     before = _machine_before(prepared)
     try:
-        smaller = shrunk(before, plan, wishes.margin, in_ram=False)
-        prepared.kind.plan(prepared.reference, smaller, wishes)
+        prepared.kind.smaller(prepared.reference, before, wishes, plan, "device memory")
     except DoesNotFitError:
         return False
     return True
 
 
-def prepare_smaller(failed: Prepared, *, in_ram: bool) -> Prepared:
-    """The next plan for the same files after one that ran out of memory, on the GPU or `in_ram`.
+def prepare_smaller(failed: Prepared, out_of: str) -> Prepared:
+    """The next plan for the same files after one that ran out of memory, and of which.
 
     The machine is looked at anew; where it still has room enough, the plan was wrong by something,
     and the next one takes less than that. Raises DoesNotFitError where nothing is left to give up.
     """
     request, plan = failed.request, failed.plan
-    machine = shrunk(request.look.machine(), plan, request.wishes.margin, in_ram=in_ram)
-    smaller = failed.kind.plan(failed.reference, machine, request.wishes)
+    machine = request.look.machine()
+    smaller = failed.kind.smaller(failed.reference, machine, request.wishes, plan, out_of)
     files = (one for one in plan.given_up if one.step in OF_FILES)
     smaller = replace(smaller, given_up=in_order((*smaller.given_up, *files)))
     serving = _with_sampling(request.serving, failed.reference)
@@ -334,7 +332,7 @@ class Pulled:
 def pull(asked: Asked, engine: str | None, watch: Watch) -> Pulled:
     """Bring a pair onto this disk as the Hub has it now, or prove that it is there.
 
-    What was there is proved by its sha256 too, and fetched anew where that is wrong.
+    What was there is proved by its hash too, and fetched anew where that is wrong.
     """
     kind = kind_for(engine, asked.model)
     look = _Look(kind, engine, None)

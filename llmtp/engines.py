@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from llmtp import config
@@ -14,8 +15,8 @@ from llmtp.engine.llama.find import find_engine
 from llmtp.engine.llama.speech import LlamaSpeech
 from llmtp.engine.program import Program
 from llmtp.engine.speech import Speech
-from llmtp.engine.vllm.argv import build_vllm_command
-from llmtp.engine.vllm.find import VllmEngine, find_vllm
+from llmtp.engine.vllm.argv import build_vllm_command, served_names
+from llmtp.engine.vllm.find import VllmEngine, find_vllm, installed_version
 from llmtp.engine.vllm.speech import VllmSpeech
 from llmtp.errors import EngineError, LlmtpError, UsageError
 from llmtp.hub.reference import Asked, Reference, is_source
@@ -28,8 +29,9 @@ from llmtp.metrics.look import Source
 from llmtp.metrics.vllm import Vllm, VllmKept
 from llmtp.plan.choose import make_plan
 from llmtp.plan.result import Plan
+from llmtp.plan.shrink import shrunk
 from llmtp.plan.sources import part_sources, vllm_part_sources
-from llmtp.plan.vllm import RECIPE_CARDS, make_vllm_plan
+from llmtp.plan.vllm import RECIPE_CARDS, make_vllm_plan, smaller_vllm_plan
 from llmtp.plan.wishes import Wishes
 from llmtp.profiles import load_profile
 from llmtp.selection import Selection, select, select_published
@@ -76,6 +78,7 @@ class Chooser(Protocol):
 class EngineKind:
     """One of them: its words, and its ways to be found, chosen files for, planned and asked.
 
+    `version` of a program where that is known without asking it.
     `find` gets `--engine`; where it is `on_paper`, nobody will start it here. `machine` looks at
     what the program can use; `beside` says what a plan is shown beside, for a survey. `kept` is for
     who keeps a server up, `watched` for who only looks at it, with the context of a request where
@@ -83,12 +86,16 @@ class EngineKind:
     """
 
     name: Kind
+    product: str
+    reads_presets: bool
+    version: Callable[[Path], str | None]
     speech: Speech
     find: Finder
     check: Callable[[Asked], Checked]
     choose: Chooser
     machine: Callable[[Program], Machine]
     plan: Planner
+    smaller: Callable[[Reference, Machine, Wishes, Plan, str], Plan]
     sources: Callable[[Plan], dict[str, str]]
     command: Callable[[Plan, Any, Serving, Sequence[str]], Command]
     connect: Callable[[str, str | None, Plan], EngineClient]
@@ -177,7 +184,14 @@ def _cards_of_vllm(program: Program) -> Machine:
 def _connect_vllm(url: str, key: str | None, plan: Plan) -> EngineClient:
     from llmtp.engine.vllm.client import VllmClient
 
-    return VllmClient(url, key, plan.name, plan.n_max)
+    return VllmClient(url, key, served_names(plan)[0], plan.n_max)
+
+
+def _smaller_plan(
+    ref: Reference, machine: Machine, wishes: Wishes, failed: Plan, out_of: str
+) -> Plan:
+    """On a machine with less than the plan took that ran out of it."""
+    return make_plan(ref, shrunk(machine, failed, wishes.margin, in_ram=out_of == "RAM"), wishes)
 
 
 def _connect(url: str, key: str | None, _plan: Plan) -> EngineClient:
@@ -189,12 +203,16 @@ def _connect(url: str, key: str | None, _plan: Plan) -> EngineClient:
 _KINDS: Mapping[Kind, EngineKind] = {
     LLAMA_SERVER: EngineKind(
         name=LLAMA_SERVER,
+        product="llama.cpp",
+        reads_presets=True,
+        version=lambda _: None,
         speech=LlamaSpeech(),
         find=lambda requested, on_paper: find_engine(requested),  # noqa: ARG005 - its flags are known by it
         check=check,
         choose=_choose_gguf,
         machine=lambda program: detect(program.list_devices()),
         plan=make_plan,
+        smaller=_smaller_plan,
         sources=part_sources,
         command=build_command,
         connect=_connect,
@@ -204,12 +222,16 @@ _KINDS: Mapping[Kind, EngineKind] = {
     ),
     VLLM: EngineKind(
         name=VLLM,
+        product="vLLM",
+        reads_presets=False,
+        version=installed_version,
         speech=VllmSpeech(),
         find=find_vllm,
         check=check_safetensors,
         choose=_choose_safetensors,
         machine=_cards_of_vllm,
         plan=make_vllm_plan,
+        smaller=smaller_vllm_plan,
         sources=vllm_part_sources,
         command=build_vllm_command,
         connect=_connect_vllm,

@@ -144,7 +144,7 @@ class EngineEndedError(LlmtpError):
     """`out_of` says what it ran out of: then a smaller plan may do. `served_s` is how long it was
     ready, `last_words` are the last lines of its output that may say why."""
 
-    out_of: Literal["device memory", "RAM"] | None = None
+    out_of: Literal["device memory", "RAM", "the cache"] | None = None
     served_s = 0.0
     last_words = ""
 

@@ -143,7 +143,7 @@ class Supervisor:
     def _step_down(self, error: EngineEndedError) -> bool:
         """Take the next smaller plan, where there is one."""
         try:
-            smaller = prepare_smaller(self._prepared, in_ram=error.out_of == "RAM")
+            smaller = prepare_smaller(self._prepared, error.out_of or "")
         except DoesNotFitError:
             return False
         self._steps += 1

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 #: No server counts further; a larger number, or one that is none, is not told at all.
@@ -13,7 +12,7 @@ def number(value: Any) -> float | None:
     """One from 0 up; None for text, a truth value, NaN, infinity and what is below 0."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
-    return float(value) if math.isfinite(value) and 0 <= value < _MOST else None
+    return float(value) if 0 <= value < _MOST else None
 
 
 def count(value: Any) -> int | None:

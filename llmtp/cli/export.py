@@ -127,7 +127,7 @@ def _served(prepared: Prepared, to: Format) -> Served:
         clean(summary(plan), 300),
         f"made by llmtp {__version__} for {to.value}; after a change of GPU or build, make it anew",
     ]
-    served = Served.of(plan.name, about, prepared.kind.name, command).placed(_from_anywhere)
+    served = Served.of(plan.name, about, prepared.kind, command).placed(_from_anywhere)
     return served if to in _OURS_TO_PLACE else served.without(*PLACE)
 
 

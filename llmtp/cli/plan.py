@@ -91,10 +91,13 @@ def command(
     from llmtp.cli.asked import files_asked
     from llmtp.cli.render import plans
     from llmtp.cli.render import users as pages
+    from llmtp.engine.kinds import LLAMA_SERVER
     from llmtp.users import size_up
 
     env: Env = ctx.obj
-    demand = wishes.demand(users, ctx_per_user, ctx_size, parallel)
+    demand = wishes.demand(users, ctx_per_user, ctx_size, parallel, engine)
+    if demand is not None:
+        engine = engine or LLAMA_SERVER  # sizing counts for both, whatever the profile says
     asked = files_asked(model, draft, quant, mmproj, offline)
     wanted = wishes.plan_wishes(ctx_size, n_max, asked.draft, kv_type, parallel, margin, strict)
     cards = wishes.imagined_cards(vram, backend)

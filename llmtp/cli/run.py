@@ -94,6 +94,7 @@ def command(
     prompt = None if ask is None else once.read_prompt(ask)
     asked = files_asked(model, draft, quant, mmproj, offline)
     machines = wishes.nodes(nodes, node_rank, master)
+    wishes.check_part(machines, ask, makes_key=make_key)
     wanted = wishes.plan_wishes(
         ctx_size, n_max, asked.draft, kv_type, parallel, margin, strict, machines
     )

@@ -8,6 +8,7 @@ from pathlib import Path
 from llmtp import config
 from llmtp.cli.options import KvType, parse_ctx, parse_n_max
 from llmtp.engine.command import Serving
+from llmtp.engine.kinds import names_vllm
 from llmtp.errors import UsageError
 from llmtp.machine.devices import Device
 from llmtp.machine.peaks import known_cards, peak_of
@@ -44,7 +45,8 @@ def plan_wishes(
         parallel_is_asked=parallel is not None,
         margin=config.margin_bytes() if margin is None else parse_size(margin, "--margin"),
         draft_is_wanted=draft not in ("auto", "off") or n_max not in ("auto", "off"),
-        strict=strict,
+        # Machines that each gave up something of their own would not fit each other.
+        strict=strict or nodes is not None,
         nodes=nodes,
     )
 
@@ -81,7 +83,11 @@ def nodes(count: int, rank: int, master: str | None) -> Nodes | None:
 
 
 def demand(
-    users: int | None, ctx_per_user: str | None, ctx: str, parallel: int | None
+    users: int | None,
+    ctx_per_user: str | None,
+    ctx: str,
+    parallel: int | None,
+    engine: str | None,
 ) -> Demand | None:
     """Of `--users 50 --ctx-per-user 16k`; None where it is not asked for."""
     if users is None:
@@ -97,6 +103,12 @@ def demand(
             expected=f"1 to {format_count(MOST_USERS)}",
             fix="type for example: --users 50",
         )
+    if names_vllm(engine):
+        raise UsageError(
+            "--users counts for llama-server and for vLLM, and names the one to take",
+            rule="users",
+            fix="leave out --engine",
+        )
     for option, is_typed in (("--ctx", ctx != "auto"), ("--parallel", parallel is not None)):
         if is_typed:
             raise UsageError(
@@ -107,6 +119,17 @@ def demand(
     if ctx_per_user is None:
         return Demand(users, DEFAULT_CTX, is_default=True)
     return Demand(users, parse_count(ctx_per_user, "--ctx-per-user"))
+
+
+def check_part(nodes: Nodes | None, ask: str | None, *, makes_key: bool) -> None:
+    """Raises UsageError for what only the machine does that serves."""
+    for option, is_typed in (("--ask", ask is not None), ("--make-key", makes_key)):
+        if nodes is not None and nodes.rank and is_typed:
+            raise UsageError(
+                f"{option} is for machine 0: the others answer nobody",
+                rule="nodes",
+                fix=f"leave out {option} here",
+            )
 
 
 def imagined_cards(vram: str | None, backend: str | None) -> list[Device] | None:

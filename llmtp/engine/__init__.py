@@ -1,1 +1,1 @@
-"""Finding a llama-server, knowing what its build can do, and a plan's command line."""
+"""What llmtp asks of any engine; below, each of them."""

@@ -1,4 +1,5 @@
-"""HTTP to a llama-server: the only importer of httpx. No proxy, no redirect, bounded waits.
+"""HTTP to an engine, in the words of llama-server: the only importer of httpx. No proxy, no
+redirect, bounded waits.
 
 Requests are made aside, so that a signal never leaves a socket that nobody closes.
 """

@@ -55,7 +55,7 @@ class Command:
         if self.key_variable and self.key_file:
             # Not by env, whose words everybody sees.
             reads = f"grep -m1 '^[^#]' {quote(str(self.key_file))}"
-            secret = f'{self.key_variable}="$({reads})" '
+            secret = f'{self.key_variable}="$({reads})" && export {self.key_variable} && '
         if self.env:
             prefix.append("env")
             for name, value in self.env.items():

@@ -16,7 +16,7 @@ class Cause:
     message: str
     fix: str
     rule: str = "start-failed"
-    out_of: Literal["device memory", "RAM"] | None = None
+    out_of: Literal["device memory", "RAM", "the cache"] | None = None
 
 
 PORT_TAKEN = Cause("the port was taken", "leave out --port, or use another", "port-taken")
@@ -41,6 +41,9 @@ class Speech(Protocol):
 
     def listens(self, line: str) -> bool:
         """Does only the process that bound the port say that?"""
+
+    def is_loaded(self, line: str) -> bool:
+        """Does a part say that, which answers nobody?"""
 
     def is_idle(self, line: bytes) -> bool:
         """Is it said again at each look at a server that does nothing?"""

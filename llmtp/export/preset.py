@@ -24,7 +24,7 @@ def router_line(served: Served, file: str) -> str:
 def render(served: Served) -> str:
     """Raises UsageError for values that the format has no form for: it knows no quotes, and each
     flag once. Where to listen is the router's to say."""
-    served.check("a preset file", of_llama_server=True)
+    served.check("a preset file", is_preset=True)
     lines = [f"; {line}" for line in served.about]
     lines += [f"; {router_line(served, 'preset.ini')}", f"[{_name(served.name)}]"]
     seen = set()

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from llmtp.engine.command import Command, is_flag
 from llmtp.engine.kinds import LLAMA_SERVER, Kind
+from llmtp.engines import EngineKind
 from llmtp.errors import UsageError
 from llmtp.text import clean
 
@@ -30,10 +31,11 @@ class Served:
     options: tuple[tuple[str, ...], ...]
     env: Mapping[str, str | None]
     engine: Kind = LLAMA_SERVER
+    reads_presets: bool = True
     key: tuple[str, Path] | None = None
 
     @classmethod
-    def of(cls, name: str, about: Sequence[str], engine: Kind, command: Command) -> Served:
+    def of(cls, name: str, about: Sequence[str], kind: EngineKind, command: Command) -> Served:
         """Paths are those that `command` has. Raises UsageError for words that no text file can
         hold safely."""
         for word in (*command.argv, *filter(None, command.env.values())):
@@ -50,11 +52,14 @@ class Served:
         key = None
         if command.key_variable is not None and command.key_file is not None:
             key = command.key_variable, command.key_file
-        return cls(clean(name, 80), tuple(about), command.argv[0], kept, command.env, engine, key)
+        return cls(
+            clean(name, 80), tuple(about), command.argv[0], kept, command.env, kind.name,
+            kind.reads_presets, key,
+        )  # fmt: skip
 
-    def check(self, form: str, *, of_llama_server: bool = False) -> None:
-        """Raises UsageError where a format cannot hold a key, or is of the other engine."""
-        if of_llama_server and self.engine != LLAMA_SERVER:
+    def check(self, form: str, *, is_preset: bool = False) -> None:
+        """Raises UsageError where a format cannot hold a key, or the engine does not read it."""
+        if is_preset and not self.reads_presets:
             raise UsageError(
                 f"{form} is a format of llama-server, and {self.engine} does not read it",
                 rule="export-engine",

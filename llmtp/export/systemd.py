@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from llmtp.errors import UsageError
 from llmtp.export.served import Served
-from llmtp.text import file_name
+from llmtp.text import clean, file_name
 
 #: A model may take minutes from a slow disk; requests that run may end first.
 _RESTART_S, _STOP_S = 5, 30
@@ -18,6 +19,13 @@ def render(served: Served) -> str:
     """`systemd-analyze verify` has nothing to say about it. Raises UsageError for what it cannot
     hold."""
     served.check("a unit")
+    if not served.program.startswith("/"):
+        raise UsageError(
+            f"a unit needs the whole path of {clean(served.program, 120)}, which is not here",
+            rule="export-name",
+            expected="a program of this machine",
+            fix="make it where it will run, or use --engine PATH",
+        )
     command = [_quoted(served.program), *map(_words, served.options)]
     environment = [f"Environment={_quoted(f'{n}={v}')}" for n, v in served.added.items()]
     environment += [f"UnsetEnvironment={name}" for name in served.removed]

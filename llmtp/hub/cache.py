@@ -10,6 +10,7 @@ models--OWNER--REPO/
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import re
 import shutil
@@ -25,6 +26,8 @@ from llmtp.hubname import HubName
 from llmtp.text import clean
 
 PARTIAL = ".llmtp.incomplete"
+#: How the Hub names the content of a file that is in git itself, which takes no large ones.
+GIT, MOST_GIT_BYTES = "git:", 64 << 20
 MODELS = "models--"
 _COMMIT = re.compile(r"[0-9a-f]{40}([0-9a-f]{24})?")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -69,7 +72,7 @@ def has(repository: Repository, file: HubFile) -> bool:
     """Is a file of that commit here under its name, as far as that tells without reading it?"""
     pointer = snapshot_path(repository, file.name)
     if file.sha256 is None:
-        return paths.exists(pointer)
+        return paths.exists(pointer) and _is_of_git(pointer, file)
     blob = blob_path(repository.name.repo_id, file.sha256)
     return _is_copy(repository, file) or (paths.exists(blob) and _is_same(pointer, blob))
 
@@ -224,6 +227,17 @@ def missing_bytes(repository: Repository, file: HubFile) -> int:
     part = partial_path(repo_id, file.sha256)
     here = part.stat().st_size if paths.exists(part) else 0
     return max(file.size - here, 0)
+
+
+def _is_of_git(pointer: Path, file: HubFile) -> bool:
+    """Has it the content that git names by its hash? One that the Hub does not name may be any."""
+    if file.oid is None or not file.oid.startswith(GIT):
+        return True
+    if file.size > MOST_GIT_BYTES or pointer.stat().st_size != file.size:
+        return False
+    content = pointer.read_bytes()
+    known = hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False)
+    return known.hexdigest() == file.oid.removeprefix(GIT)
 
 
 def _is_same(pointer: Path, blob: Path) -> bool:

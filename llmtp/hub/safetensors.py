@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -154,7 +155,7 @@ class SafetensorsCatalogue:
             return known
         if isinstance(main, HubName):
             return replace(main, repo=main.repo + _SUFFIX, revision=None)
-        found = main.with_name(main.name + _SUFFIX)
+        found = main.parent / (main.name + _SUFFIX)
         if not paths.exists(found):
             raise NotFoundError(
                 f"there is no drafter for {clean(str(main), 300)}",
@@ -223,8 +224,8 @@ def _place(text: str, base: Path | None = None) -> Place:
         return parse_hub_name(text)
     if base is not None and not text.startswith((".", "/", "~")):
         return parse_hub_name(PREFIX + text)
-    path = paths.typed(text)
-    return path.absolute() if base is None else base.resolve() / path
+    path = paths.typed(text) if base is None else base.resolve() / paths.typed(text)
+    return Path(os.path.abspath(path))  # noqa: PTH100 - a link may be what decides
 
 
 def _id(place: Place) -> str:

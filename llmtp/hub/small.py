@@ -4,20 +4,17 @@ from __future__ import annotations
 
 from huggingface_hub import hf_hub_download
 
+from llmtp import paths
 from llmtp.config import hub_cache
 from llmtp.hub import cache
 from llmtp.hub.download import Transfer
 from llmtp.hub.files import HubFile, Repository
 from llmtp.hub.wire import translated
 
-_GIT = "git:"
-#: What serves has no need of larger ones, which the Hub keeps elsewhere.
-_MOST_BYTES = 64 << 20
-
 
 def is_small(file: HubFile) -> bool:
     """Is it one of those?"""
-    return (file.oid or "").startswith(_GIT) and file.size <= _MOST_BYTES
+    return (file.oid or "").startswith(cache.GIT) and file.size <= cache.MOST_GIT_BYTES
 
 
 class SmallDownload:
@@ -27,7 +24,7 @@ class SmallDownload:
         self._repository, self._file, self._transfer = repository, file, transfer
 
     def verify(self) -> bool:
-        """Is it there?"""
+        """Is it there, as git has it?"""
         if not cache.has(self._repository, self._file):
             return False
         self._done(0)
@@ -43,6 +40,7 @@ class SmallDownload:
                 self._file.name,
                 revision=repository.commit,
                 cache_dir=hub_cache(),
+                force_download=paths.exists(cache.snapshot_path(repository, self._file.name)),
             )
         self._done(self._file.size)
 

@@ -15,8 +15,9 @@ class Look:
 
     `context_used` is of all slots, `fullest_used` of the one that has most, in tokens; a server
     that shares its cache between requests tells `kv_share` of it, 0 to 1. `drafts` says whether it
-    has a drafter, `tokens_per_s` what all requests got since the look before. `refused` says why a
-    path has no answer; of one that did not answer, `alone` says that there was no connection.
+    has a drafter, `n_max` how many tokens it drafts, `tokens_per_s` what all requests got since the
+    look before. `refused` says why a path has no answer; of one that did not answer, `alone` says
+    that there was no connection.
     """
 
     answered: bool
@@ -29,6 +30,7 @@ class Look:
     ctx_per_slot: int | None = None
     kv_share: float | None = None
     drafts: bool | None = None
+    n_max: int | None = None
     tokens_per_s: float | None = None
     totals: Totals = field(default_factory=Totals)
     refused: Mapping[str, str] = field(default_factory=dict)

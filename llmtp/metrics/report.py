@@ -70,10 +70,8 @@ class Report:
 
     @property
     def n_max(self) -> int | None:
-        """vLLM counts each position from its start, used or not."""
-        if self.server.n_max is None and self.server.engine == "vllm":
-            return len(self.total.drafting.accepted_at) if self.total.drafting else 0
-        return self.server.n_max
+        """As it was told, or as it tells."""
+        return self.look.n_max if self.server.n_max is None else self.server.n_max
 
     @property
     def best(self) -> Totals:

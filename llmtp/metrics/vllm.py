@@ -28,7 +28,8 @@ class Scraped(Protocol):
 
 
 class Vllm:
-    """One `/metrics` a look. Counters of all its engines are added up."""
+    """One `/metrics` a look. Counters of all its engines are added up; drafts are counted by
+    position from the start, used or not."""
 
     def __init__(self, server: Scraped, ctx_size: int | None) -> None:
         self._server = server
@@ -54,6 +55,7 @@ class Vllm:
             ctx_per_slot=self._ctx_size,
             kv_share=None if share is None else min(share, 1.0),
             tokens_per_s=None if tokens is None else self._pace.rate(time.monotonic(), tokens),
+            n_max=len(drafting.accepted_at) if (drafting := self._totals.drafting) else 0,
             totals=self._totals,
         )
 

@@ -30,7 +30,7 @@ from llmtp.roles import owner
 from llmtp.units import GiB, MiB, format_bytes, format_count
 
 #: `--gpu-memory-utilization` of vLLM's recipes for Gemma 4; less where others use the card.
-SHARE = 0.90
+SHARE, _LESS = 0.90, 0.05
 #: `num_speculative_tokens` of its recipes by the hidden size of the main model: E2B, E4B, 12B,
 #: 26B-A4B and 31B, benchmarked there on A100 and H100; 1 as in its documentation for all others.
 _DRAFTED = {1536: 2, 2560: 4, 3840: 4, 2816: 4, 5376: 4}
@@ -44,7 +44,10 @@ _OVERHEAD = 2 * GiB
 _HOST_OVERHEAD = 1536 * MiB
 #: Requests that a cache in RAM is made for where nobody says.
 _CPU_REQUESTS = 8
-_MOST_REQUESTS = 256
+MOST_REQUESTS = 1024
+_MOST_AT_ONCE = 256
+#: What ran out, where neither the card nor RAM did.
+CACHE = "the cache"
 _FINEST = 1024
 #: It reads temperatures from memory that nothing was written to (0.32.0, cpu_triton_utils.py).
 _NOISE = "on a CPU, vLLM with a drafter answers noise at any temperature but 0"
@@ -100,7 +103,7 @@ def make_vllm_plan(
         raise _does_not_fit(ref, cards, room, cache(wanted), wanted, wishes)
     most = room.cache_bytes // max(cache(length), 1)
     slots = wishes.parallel if wishes.parallel_is_asked else None
-    parallel = slots or max(min(most, _MOST_REQUESTS if cards else _CPU_REQUESTS), 1)
+    parallel = slots or max(min(most, _MOST_AT_ONCE if cards else _CPU_REQUESTS), 1)
     kv = room.cache_bytes if cards else min(cache(length) * parallel, room.cache_bytes)
     kv = kv // MiB * MiB
     parts = replace(room.fixed, kv=kv)
@@ -153,6 +156,34 @@ def make_vllm_plan(
     )
 
 
+def smaller_vllm_plan(
+    ref: Reference, machine: Machine, wishes: Wishes, failed: Plan, out_of: str
+) -> Plan:
+    """The next one after a plan that ran out of memory: requests half as long, and where it was not
+    the cache that was too small, less of each card.
+
+    Raises DoesNotFitError where the length was asked for, or is as short as is useful.
+    """
+    before = failed.ctx_size // failed.parallel
+    length = before // 2
+    if isinstance(wishes.ctx, int) or length < LEAST_CONTEXT:
+        raise DoesNotFitError(
+            f"{ref.name} with {format_count(before)} tokens a request ran out of memory",
+            fix="use a smaller --ctx, --kv-type q8_0 or a smaller quant",
+        )
+    if out_of != CACHE:
+        devices = tuple(map(_with_less, machine.devices))
+        machine = replace(machine, devices=devices)
+    plan = make_vllm_plan(ref, machine, replace(wishes, ctx=length))
+    given_up = (GivenUp(Step.SHORT_CONTEXT, before, length),)
+    return replace(plan, given_up=given_up)
+
+
+def _with_less(card: Device) -> Device:
+    total, free = card.total_bytes or 0, card.free_bytes or 0
+    return replace(card, free_bytes=min(free, round(total * SHARE)) - round(total * _LESS))
+
+
 def request_bytes(text: TextModel, length: int, value_bytes: int, world: int) -> int:
     """The cache of one request of so many tokens on one card of `world`; on many cards each has
     at least one head."""
@@ -177,6 +208,20 @@ def _check(ref: Reference, wishes: Wishes) -> None:
             expected="f16, bf16, or q8_0 for its fp8",
             fix="leave out --kv-type",
         )
+    if not 1 <= wishes.parallel <= MOST_REQUESTS:
+        raise UsageError(
+            f"--parallel {wishes.parallel} is not possible",
+            expected=f"1 to {MOST_REQUESTS} requests at a time",
+            fix="leave out --parallel for as many as fit",
+        )
+    machines = wishes.nodes.count if wishes.nodes else 1
+    if any(heads % machines for heads in ref.main.shape.n_heads):
+        raise UsageError(
+            f"--nodes {machines} cannot share the {ref.main.shape.n_heads[0]} heads of {ref.name}",
+            rule="nodes",
+            expected="a number that divides them, such as 2 or 4",
+            fix="use fewer machines",
+        )
     if wishes.n_max and ref.draft is None:
         raise UsageError(
             f"--n-max {wishes.n_max} needs a drafter, but it is off",
@@ -192,9 +237,11 @@ def _check(ref: Reference, wishes: Wishes) -> None:
 
 
 def _cards(machine: Machine, main: ModelFacts, nodes: int) -> tuple[Device, ...]:
-    """As many equal ones as can share the heads: 1, 2, 4, ..."""
+    """Of the equal ones that have most memory together, as many as can share the heads: 1, 2, 4,
+    ..."""
     usable = [one for one in machine.devices if one.usable and one.total_bytes]
-    alike = [one for one in usable if one.total_bytes == usable[0].total_bytes]
+    groups = [[one for one in usable if one.total_bytes == each.total_bytes] for each in usable]
+    alike = max(groups, key=lambda some: len(some) * (some[0].total_bytes or 0), default=[])
     count = 1
     while 2 * count <= len(alike) and not any(
         heads % (2 * count * nodes) for heads in main.shape.n_heads
@@ -282,7 +329,7 @@ def _choice(
     pinned = None if ref.profile is None else ref.profile.n_max
     if pinned or (pinned == 0 and not wishes.draft_is_wanted):
         return Choice(pinned, f"n-max {pinned or 'off'} from the profile {ref.name}")
-    if machine.tuned:
+    if machine.tuned and wishes.nodes is None:  # each machine would have its own
         setting = setting_at(
             wishes, ref.main, ref.draft, cards, machine.host, is_whole=bool(cards),
             shards=Shards(world, None, 0),

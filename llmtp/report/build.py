@@ -6,14 +6,15 @@ import os
 import platform
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from llmtp import __version__
+from llmtp.engine.kinds import LLAMA_SERVER
 from llmtp.engine.speech import Speech
-from llmtp.engines import kind_of
+from llmtp.engines import kind_named, kind_of
 from llmtp.report import sections
 from llmtp.report.command import command_lines
 from llmtp.report.engines import candidate_lines, version_lines
@@ -139,8 +140,14 @@ def _build(entry: Entry | None) -> Section:
         lines = tuple(candidate_lines())
     else:
         argv = _argv(entry)
-        lines = tuple(version_lines(argv[0], _env(entry))) if argv else ("no build was chosen",)
-    return Section("build", "Build of llama.cpp", lines, keeps_folders=True)
+        lines = tuple(_version(entry, argv[0])) if argv else ("no build was chosen",)
+    product = kind_named(LLAMA_SERVER).product if entry is None else kind_of(entry).product
+    return Section("build", f"Build of {product}", lines, keeps_folders=True)
+
+
+def _version(entry: Entry, program: str) -> Iterable[str]:
+    known = kind_of(entry).version(Path(program))
+    return [f"{program}: {known}"] if known else version_lines(program, _env(entry))
 
 
 def _command(entry: Entry, redact: Redaction) -> Section:

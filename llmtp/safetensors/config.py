@@ -6,7 +6,6 @@ Names as transformers reads them (models/gemma4, gemma4_assistant, and their uni
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from llmtp.gguf.model import ModelFacts, TensorBytes
 from llmtp.gguf.shape import TextModel
 from llmtp.gguf.weights import estimate_tensor_bytes
 from llmtp.text import clean
+from llmtp.told import number
 
 MOST_BYTES = 1 << 20
 NO_TENSORS = TensorBytes({})
@@ -204,9 +204,7 @@ class _Section:
         for name in ("full_attention", "sliding_attention"):
             of_type = parameters.section(name) if parameters else None
             base = of_type._values.get("rope_theta") if of_type else None
-            known = isinstance(base, int | float) and not isinstance(base, bool)
-            number = float(base) if isinstance(base, int | float) and known else math.inf
-            found.append(number if math.isfinite(number) else None)
+            found.append(number(base))
         return found[0], found[1]
 
     def weight_bits(self) -> int | None:

@@ -9,11 +9,13 @@ from __future__ import annotations
 import json
 import struct
 from pathlib import Path
+from typing import Any
 
 from llmtp.errors import BadFileError, NotFoundError
 from llmtp.gguf.model import ModelFacts
 from llmtp.safetensors.config import MOST_BYTES, parse_config
 from llmtp.text import clean
+from llmtp.told import count
 
 CONFIG = "config.json"
 WEIGHTS = ".safetensors"
@@ -35,7 +37,9 @@ def load_folder(path: Path) -> ModelFacts:
     try:
         with config.open("rb") as file:
             text = file.read(MOST_BYTES + 1)
-        weights = sorted(one for one in path.iterdir() if one.name.endswith(WEIGHTS))
+        weights = sorted(
+            one for one in path.iterdir() if one.name.endswith(WEIGHTS) and one.is_file()
+        )
         if len(text) > MOST_BYTES or not 0 < len(weights) <= _MOST_FILES:
             raise _broken(path, f"has {len(weights)} files of weights", "1 or more")
         _check_index(path, {one.name for one in weights})
@@ -73,7 +77,9 @@ def _checked_size(path: Path) -> int:
     try:
         tensors = json.loads(header)
         ends = [
-            int(one["data_offsets"][1]) for name, one in tensors.items() if name != "__metadata__"
+            _offset(one["data_offsets"][1])
+            for name, one in tensors.items()
+            if name != "__metadata__"
         ]
     except (ValueError, TypeError, LookupError, AttributeError, RecursionError):
         raise _broken(path, "is no file of safetensors", "a header of JSON at its start") from None
@@ -81,6 +87,13 @@ def _checked_size(path: Path) -> int:
     if size != expected:
         raise _broken(path, f"has {size:,} bytes", f"{expected:,}, as its header says")
     return size
+
+
+def _offset(value: Any) -> int:
+    found = count(value)
+    if found is None or found != value:
+        raise ValueError("no offset")
+    return found
 
 
 def _broken(path: Path, what: str, expected: str | None) -> BadFileError:

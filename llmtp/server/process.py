@@ -57,7 +57,7 @@ class ServerProcess:
         except OSError as error:
             raise StartFailedError(
                 f"{command.argv[0]} cannot be started: {error.strerror}",
-                fix="reinstall it, or name another llama-server with --engine",
+                fix="reinstall it, or name another one with --engine",
             ) from error
         self._output = cast(IO[bytes], self._child.stdout)
         _widen(self._output)

@@ -190,6 +190,8 @@ class Tuner:
     def _next(self) -> Arm | None:
         known = self._known
         curve, speeds = known.curve, known.judged
+        if curve is None and known.visit(Arm(0)) is not None:
+            raise self._tells_nothing()
         if curve is None:
             return Arm(0)  # the other end of it
         plain = {arm: speed for arm, speed in speeds.items() if arm.is_plain}
@@ -201,7 +203,7 @@ class Tuner:
             f"{self._prepared.engine.path} does not tell how long its steps take",
             rule="engine-steps",
             expected="timings in every chunk of a streamed answer",
-            fix="use another build of llama.cpp, or measure with llmtp bench",
+            fix="use another build of the engine, or measure with llmtp bench",
         )
 
     def _measure(self, arm: Arm) -> None:

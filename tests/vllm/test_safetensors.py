@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import struct
 from collections.abc import Callable, Iterator
@@ -77,6 +78,34 @@ def test_what_differs_by_layer_is_read() -> None:
     assert (shape.head_full, shape.head_sliding, shape.kv_heads) == (64, 32, (2, 2, 1))
 
 
+def test_a_base_that_is_no_number_is_unknown() -> None:
+    bases = {"full_attention": {"rope_theta": 10**400}, "sliding_attention": {"rope_theta": "x"}}
+    shape = parse_config(config(rope_parameters=bases), Path("x"), 1).shape
+    assert (shape.rope_base, shape.rope_base_sliding) == (None, None)
+
+
+def test_a_folder_that_lacks_a_file_of_its_index_is_no_model(
+    cli: Cli, vllm_pairs: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(vllm_pairs / "main", folder)
+    index = {"weight_map": {"a": "model.safetensors", "b": "model-2.safetensors"}}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+    result = cli("check", folder, vllm_pairs / "main-assistant", "--engine", "vllm")
+    assert_one_clear_line(result, 5, "lacks model-2.safetensors")
+
+
+def test_a_damaged_small_file_is_fetched_anew(cli: Cli, hub: FakeHub, vllm_pairs: Path) -> None:
+    publish(hub, vllm_pairs)
+    words = ("pull", "hf:llmtp/main", "--engine", "vllm", "--json")
+    config = Path(cli(*words, env=hub.env()).json["data"]["main"]) / "config.json"
+    whole = config.read_bytes()
+    config.unlink()
+    config.write_bytes(whole[:-9])
+    assert cli(*words, env=hub.env()).code == 0
+    assert config.read_bytes() == whole
+
+
 def test_a_quantised_model_says_so() -> None:
     quantised = {"config_groups": {"group_0": {"weights": {"num_bits": 4}}}}
     facts = parse_config(config(quantization_config=quantised), Path("x"), 1)
@@ -122,11 +151,23 @@ def promise_much(path: Path) -> None:
     path.write_bytes(struct.pack("<Q", 1 << 62) + b"{}")
 
 
+def point_nowhere(path: Path) -> None:
+    header = b'{"t": {"dtype": "BF16", "shape": [1], "data_offsets": [0, 1e999]}}'
+    path.write_bytes(struct.pack("<Q", len(header)) + header)
+
+
+def become_a_pipe(path: Path) -> None:
+    path.unlink()
+    os.mkfifo(path)
+
+
 def no_json(path: Path) -> None:
     path.write_bytes(struct.pack("<Q", 4) + b"nope")
 
 
-@pytest.mark.parametrize("damage", [cut, lengthen, promise_much, no_json, Path.unlink])
+@pytest.mark.parametrize(
+    "damage", [cut, lengthen, promise_much, no_json, point_nowhere, become_a_pipe, Path.unlink]
+)
 def test_damaged_weights_are_known_before_a_start(
     cli: Cli, vllm_pairs: Path, tmp_path: Path, damage: Callable[[Path], None]
 ) -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from fake_hub import Repo, fake_hub
 from filelock import FileLock
 from harness import Cli, alive, assert_one_clear_line, chat
 from openai import OpenAI
@@ -206,6 +207,15 @@ def test_the_bench_measures_it_and_tune_finds_what_gains(engine: Cli, vllm_pairs
     assert (on["n_max"], on["acceptance_per_position"]) == (4, [1.0] * 4)
     assert data["identical_output"] is True
     assert data["engine"]["build"].startswith("vLLM 0.")
+    tune = engine("tune", vllm_pairs / "main", "--ctx", "2048", "--workload", "list", "--json",
+                  *EAGER)  # fmt: skip
+    assert tune.code == 0, tune.stdout
+    found = tune.json["data"]
+    measured = {one["n_max"]: one for one in found["arms"] if one["rounds"]}
+    assert measured[0]["acceptance"] is None
+    assert all(one["acceptance"] == 1.0 for n_max, one in measured.items() if n_max)
+    assert found["best_n_max"] in measured
+    assert found["acceptance_per_position"] == [1.0] * 12
 
 
 def test_what_makes_a_start_fail_is_named(engine: Cli, vllm_pairs: Path) -> None:
@@ -214,6 +224,24 @@ def test_what_makes_a_start_fail_is_named(engine: Cli, vllm_pairs: Path) -> None
     assert_one_clear_line(unknown, 6, "does not know --no-such-flag", "behind --")
     pipeline = engine("run", main, *CTX, "--n-max", "2", "--ask", "x", *EAGER, "-pp", "2")
     assert_one_clear_line(pipeline, 2, "does not go with MTP", "--nodes")
+
+
+def test_what_was_pulled_is_served_without_the_network(
+    engine: Cli, vllm_pairs: Path, tmp_path: Path
+) -> None:
+    """By the name that it has at the Hub, and at the commit that was checked."""
+    engine.env["HF_HOME"] = str(tmp_path / "hf")
+    with fake_hub() as hub:
+        for name in ("main", "main-assistant"):
+            files = {one.name: one for one in (vllm_pairs / name).iterdir()}
+            hub.repos[f"llmtp/{name}"] = Repo(files)
+        assert engine("pull", "hf:llmtp/main", "--engine", "vllm", env=hub.env()).code == 0
+    words = ("run", "hf:llmtp/main", "--offline", *CTX, "--n-max", "4", "--json")
+    argv = engine(*words, "--dry-run").json["data"]["argv"]
+    assert argv[2] == "llmtp/main"
+    result = engine(*words, "--ask", "hello", *EAGER)
+    assert result.code == 0, result.stdout
+    assert result.json["data"]["acceptance"] == 1.0
 
 
 def test_tensor_parallel_on_two_cores(engine: Cli, vllm_pairs: Path) -> None:

@@ -21,7 +21,7 @@ from llmtp.hub.reference import Reference
 from llmtp.machine.devices import Device, Host, Machine
 from llmtp.plan.ladder import Step
 from llmtp.plan.result import Plan
-from llmtp.plan.vllm import make_vllm_plan, request_bytes
+from llmtp.plan.vllm import make_vllm_plan, request_bytes, smaller_vllm_plan
 from llmtp.plan.wishes import Nodes, Wishes
 from llmtp.profiles import load_profile
 from llmtp.units import GiB, MiB
@@ -88,6 +88,14 @@ def test_the_cards_that_there_are_share_the_heads(count: int, used: int) -> None
     assert weights == [found.main.file_bytes // used] * used + [0] * (count - used)
 
 
+def test_of_unlike_cards_the_best_equal_ones_are_taken(cli: Cli) -> None:
+    mixed = plan("31b", card(24), *(card(80, i) for i in (1, 2)))
+    assert [gpu.id for gpu in mixed.gpus] == ["CUDA1", "CUDA2"]
+    argv = ("plan", "gemma-4-31b", "--engine", "vllm", "--offline", "--json", "--vram")
+    data = cli(*argv, "80GiB,24GiB,80GiB").json["data"]
+    assert [bool(one["weights_bytes"]) for one in data["devices"]] == [True, False, True]
+
+
 def test_a_card_that_others_use_gives_less() -> None:
     alone, shared = plan("12b", card(80)), plan("12b", card(80, free_gib=40))
     assert alone.shards is not None
@@ -112,6 +120,21 @@ def test_where_memory_is_short_the_context_goes_and_is_told() -> None:
     strict = pytest.raises(DoesNotFitError)
     with strict:
         plan("31b", card(tight + 4.5), strict=True)
+
+
+def test_after_a_start_that_ran_out_of_memory_less_is_asked_for() -> None:
+    """Of the cache half the length, with as much of the card; of the card less of that, too."""
+    there, wishes, ref = machine(card(80)), Wishes(), reference("31b")
+    first = make_vllm_plan(ref, there, wishes)
+    second = smaller_vllm_plan(ref, there, wishes, first, "the cache")
+    third = smaller_vllm_plan(ref, there, wishes, second, "device memory")
+    assert [one.ctx_size // one.parallel for one in (first, second, third)] == [32768, 16384, 8192]
+    shares = [one.shards.memory_share for one in (first, second, third) if one.shards]
+    assert shares == [0.90, 0.90, 0.84]
+    assert [one.step for one in second.given_up] == [Step.SHORT_CONTEXT]
+    for failed, asked in ((third, wishes), (first, Wishes(ctx=32768))):
+        with pytest.raises(DoesNotFitError):
+            smaller_vllm_plan(ref, there, asked, failed, "the cache")
 
 
 def test_the_largest_context_and_a_smaller_cache() -> None:
@@ -150,7 +173,7 @@ def dry_run(cli: Cli, *words: str) -> list[str]:
 def test_the_command_is_that_of_the_recipe_and_then_ours(cli: Cli, size: str) -> None:
     """Without vLLM, cards or a network: for the machine that the recipe is for."""
     argv = dry_run(cli, f"gemma-4-{size}", "--port", "8000")
-    big = size.upper().replace("26B-A4B", "26B-A4B")
+    big = size.upper()
     speculative = (
         f'{{"method":"mtp","model":"google/gemma-4-{big}-it-assistant",'
         f'"num_speculative_tokens":{2 if size == "e2b" else 4}}}'
@@ -213,6 +236,20 @@ def test_each_machine_has_its_own_command(cli: Cli) -> None:
         (["--", "-sc", "{}"], 2, "--n-max of llmtp"),
         (["--", "--spec-tokens", "9"], 2, "--n-max of llmtp"),
         (["--", "--uds", "/x"], 2, "hides the server"),
+        (["--", "--pipeline-parallel", "2"], 2, "in full"),
+        (["--", "--api-k", "x"], 2, "in full"),
+        (["--", "--hos", "0.0.0.0"], 2, "in full"),
+        (["--", "--speculative-config.num_speculative_tokens", "9"], 2, "--n-max of llmtp"),
+        (["--", "--hf-token", "x"], 2, "HF_TOKEN"),
+        (["--", "--disable-log-stats"], 2, "hides from llmtp"),
+        (["--", "--nnodes", "2"], 2, "use --nodes"),
+        (["--nodes", "3", "--master", "10.0.0.1"], 2, "cannot share the 32 heads"),
+        (["--parallel", "0"], 2, "1 to 1024"),
+        (
+            ["--nodes", "2", "--master", "10.0.0.1", "--node-rank", "1", "--make-key"],
+            2,
+            "for machine 0",
+        ),
         (["--", "word"], 2, "is no flag of vLLM"),
         (["--nodes", "2"], 2, "needs --master"),
         (["--nodes", "2", "--master", "host"], 2, "is not an address"),
@@ -260,6 +297,21 @@ def test_a_key_goes_by_the_environment(cli: Cli, tmp_path: Path) -> None:
         ["sh", "-c", "\n".join(command)], env={"PATH": path}, capture_output=True, text=True
     )
     assert done.stdout.strip() == "secret-of-the-test"
+    file.unlink()
+    without = subprocess.run(
+        ["sh", "-c", "\n".join(command)], env={"PATH": path}, capture_output=True, text=True
+    )
+    assert (without.returncode, without.stdout) == (1, "") or without.returncode == 2
+
+
+def test_variables_that_would_change_the_plan_are_not_passed_on(cli: Cli) -> None:
+    env = {"VLLM_API_KEY": "secret-of-the-test", "VLLM_CPU_KVCACHE_SPACE": "40"}
+    words = ("run", "gemma-4-31b", "--engine", "vllm", "--dry-run", "--offline")
+    told = cli(*words, "--json", env=env)
+    data = told.json["data"]
+    assert {data["env"][name] for name in env} == {None}
+    assert "secret-of-the-test" not in told.stdout
+    assert "-u VLLM_API_KEY -u VLLM_CPU_KVCACHE_SPACE" in cli(*words, env=env).stdout
 
 
 def fake_vllm(tmp_path: Path, version: str, distribution: str = "vllm") -> Path:

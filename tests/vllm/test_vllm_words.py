@@ -30,7 +30,7 @@ CAUSES = [
     (
         ["ValueError: To serve at least one request with the models's max seq len (32768), (5 GiB "
          "KV cache is needed, which is larger than the available KV cache memory (2 GiB)."],
-        "out-of-memory", "device memory",
+        "out-of-memory", "the cache",
     ),
     (["ValueError: Available memory on node 0 (2.17/23.54 GiB) on startup is less than desired"],
      "out-of-memory", "RAM"),
@@ -117,15 +117,18 @@ def test_what_quotes_a_request_is_left_out_of_the_log() -> None:
         b"(APIServer pid=7) INFO 11-29 09:32:24 [loggers.py:335] Engine 000: Running: 0 reqs",
         b'INFO:     127.0.0.1:5 - "POST /v1/completions?prompt=my-secret HTTP/1.1" 200 OK',
         b"(APIServer pid=7) ERROR 11-29 09:32:24 [x.py:1] it refuses {'prompt': 'my-secret'}",
-        b"(EngineCore pid=8) ERROR 11-29 09:32:24 [d.py:1] prompt_token_ids=[2, 10, 20], x=1",
+        b"(EngineCore pid=8) INFO 11-29 09:32:24 [d.py:1] new_token_ids=[[5, 6], [7, 8]], x=1",
+        b"(Worker pid=8) ERROR 11-29 09:32:24 [d.py:1] ValueError: Failed on 'my-secret'",
         b"my-secret, in a line that nobody speaks",
     ) == [
         b"(APIServer pid=7) INFO 11-29 09:32:24 [loggers.py:335] Engine 000: Running: 0 reqs",
         b'INFO:     127.0.0.1:5 - "POST /v1/completions HTTP/1.1" 200 OK',
         b"(APIServer pid=7) ERROR 11-29 09:32:24 [x.py:1] it refuses "
         b"(left out: it may quote a request)",
-        b"(EngineCore pid=8) ERROR 11-29 09:32:24 [d.py:1] "
-        b"prompt_token_ids=(left out: it may quote a request), x=1",
+        b"(EngineCore pid=8) INFO 11-29 09:32:24 [d.py:1] new_"
+        b"token_ids=(left out: it may quote a request)",
+        b"(Worker pid=8) ERROR 11-29 09:32:24 [d.py:1] ValueError: Failed on "
+        b"(left out: it may quote a request)",
     ]
     assert kept(b"my-secret", prompts_too=True) == [b"my-secret"]
 

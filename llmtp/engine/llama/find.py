@@ -95,10 +95,6 @@ def find_engine(requested: str | None) -> Engine:
 
     Raises EngineError when no candidate can run Gemma 4 MTP, or the requested one cannot.
     """
-    if requested == "vllm":
-        raise EngineError(
-            "vLLM is not supported by this version", fix="leave out --engine to use llama-server"
-        )
     skipped: list[Finding] = []
     program = None if requested == _NAME else requested
     for candidate in candidates(program, Config() if program else load_config()):

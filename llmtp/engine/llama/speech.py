@@ -29,6 +29,9 @@ class LlamaSpeech:
     def listens(self, line: str) -> bool:
         return LISTENING in line
 
+    def is_loaded(self, line: str) -> bool:
+        return self.listens(line)
+
     def is_idle(self, line: bytes) -> bool:
         return _IDLE in line
 

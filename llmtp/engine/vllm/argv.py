@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
@@ -12,6 +13,7 @@ from llmtp.config import hub_cache
 from llmtp.engine.command import Command, Serving, is_flag
 from llmtp.engine.vllm.find import VllmEngine
 from llmtp.errors import Finding, UsageError
+from llmtp.hub.cache import commit_of
 from llmtp.hubname import PREFIX
 from llmtp.plan.result import Plan, Shards
 from llmtp.ports import is_loopback
@@ -30,9 +32,17 @@ _REFUSED = {
     "--ssl-keyfile": "hides the server from llmtp",
     "--ssl-certfile": "hides the server from llmtp",
     "--headless": "is for machines other than the first: use --nodes and --node-rank",
+    "--nnodes": "is for several machines: use --nodes",
+    "--node-rank": "is for several machines: use --node-rank of llmtp",
+    "--master-addr": "is for several machines: use --master",
+    "--master-port": "is for several machines: use --master",
     "--enable-log-requests": "writes what users ask into the log",
+    "--enable-log-outputs": "writes what users are answered into the log",
+    "--uvicorn-log-level": "may hide from llmtp that the server listens",
+    "--disable-log-stats": "hides from llmtp what is drafted",
+    "--stream-interval": "hides from llmtp what a step yields",
 }
-_KEY = "--api-key"
+_KEYS = {"--api-key": "--api-key-file FILE", "--hf-token": "the variable HF_TOKEN"}
 #: Both names of what belongs to the plan, and the option of llmtp that decides it.
 _OURS = {
     "--model": "MODEL", "--speculative-config": "--n-max", "--max-model-len": "--ctx",
@@ -41,11 +51,19 @@ _OURS = {
 }  # fmt: skip
 _ALIASES = {"-sc": "--speculative-config", "-tp": "--tensor-parallel-size",
             "-pp": "--pipeline-parallel-size", "-n": "--nnodes", "-r": "--node-rank",
-            "-h": "--help", "-v": "--version"}  # fmt: skip
+            "-dp": "--data-parallel-size", "-h": "--help", "-v": "--version"}  # fmt: skip
 _SPECULATIVE = ("--spec-method", "--spec-model", "--spec-tokens")
+_KEY_VARIABLE = "VLLM_API_KEY"
+_DISTURBING = (_KEY_VARIABLE, "VLLM_CPU_KVCACHE_SPACE", "VLLM_DEBUG_LOG_API_SERVER_RESPONSE",
+               "VLLM_LOGGING_CONFIG_PATH", "VLLM_CONFIGURE_LOGGING",
+               "VLLM_LOGGING_LEVEL")  # fmt: skip
 _PIPELINE = "--pipeline-parallel-size"
 #: They take memory that no plan counted.
-_UNPLANNED = ("--enable-lora", "--max-num-batched-tokens", "--data-parallel-size", "--quantization")
+_UNPLANNED = ("--enable-lora", "--max-num-batched-tokens", "--data-parallel-size", "--quantization",
+              "--kv-cache-memory-bytes", "--tensor-parallel-size")  # fmt: skip
+#: It takes the beginning of a flag for the flag, and `--flag.key` for a key of its JSON.
+_WATCHED = (*_REFUSED, *_KEYS, *_OURS, *_SPECULATIVE, _PIPELINE, *_UNPLANNED,
+            "--gpu-memory-utilization", "--served-model-name", "--allowed-origins")  # fmt: skip
 
 
 def build_vllm_command(
@@ -68,6 +86,8 @@ def build_vllm_command(
     ours = _ours(plan, plan.shards, serving)
     findings = _check_extra([*recipe, *ours], extra, drafts=plan.mtp)
     head = (str(engine.path), "serve", _model(plan.main.path))
+    has_key = serving.api_key_file is not None
+    left_out = [one for one in disturbing_variables() if not (has_key and one == _KEY_VARIABLE)]
     first = (*head, *_words(recipe))
     whole = (*first, *_words(ours), *extra)
     ranks = _ranks(plan.shards, whole)
@@ -75,10 +95,10 @@ def build_vllm_command(
     return Command(
         argv=ranks[rank] if ranks else whole,
         options=(head[1:], *recipe, *ours),
-        env={**_environment(plan, plan.shards), **engine.env},
-        findings=tuple(findings),
-        serves=_names(plan)[0],
-        key_variable="VLLM_API_KEY" if serving.api_key_file is not None else None,
+        env={**_environment(plan, plan.shards, left_out), **engine.env},
+        findings=(*findings, *_left_out(left_out)),
+        serves=served_names(plan)[0],
+        key_variable=_KEY_VARIABLE if has_key else None,
         key_file=serving.api_key_file,
         recipe_words=len(first),
         ranks=ranks,
@@ -117,7 +137,7 @@ def _recipe(plan: Plan, shards: Shards) -> list[tuple[str, ...]]:
 
 def _ours(plan: Plan, shards: Shards, serving: Serving) -> list[tuple[str, ...]]:
     """Names for clients, where it listens, and no more than was planned."""
-    options: list[tuple[str, ...]] = [("--served-model-name", *_names(plan))]
+    options: list[tuple[str, ...]] = [("--served-model-name", *served_names(plan))]
     if shards.slots is not None:
         options.append(("--max-num-seqs", str(shards.slots)))
     if shards.memory_share is None:
@@ -135,9 +155,15 @@ def _ours(plan: Plan, shards: Shards, serving: Serving) -> list[tuple[str, ...]]
     return options
 
 
-def _environment(plan: Plan, shards: Shards) -> Mapping[str, str | None]:
-    """No telemetry, no network for files that are here, and inner sockets on this machine only."""
-    env: dict[str, str | None] = {"VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1"}
+def _environment(plan: Plan, shards: Shards, left_out: Sequence[str]) -> Mapping[str, str | None]:
+    """No telemetry, no network for files that are here, inner sockets on this machine only, and the
+    cards of the plan."""
+    env: dict[str, str | None] = dict.fromkeys(left_out)
+    env |= {"VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1", "VLLM_LOGGING_COLOR": "0"}
+    numbers = [card.number for card in plan.gpus]
+    if len(numbers) < len(plan.devices) and None not in numbers:
+        env["CUDA_DEVICE_ORDER"] = "PCI_BUS_ID"
+        env["CUDA_VISIBLE_DEVICES"] = ",".join(map(str, numbers))
     models = [facts for facts in (plan.main, plan.draft) if facts is not None]
     if all(facts.is_local for facts in models):
         env["HF_HUB_OFFLINE"] = "1"
@@ -148,18 +174,30 @@ def _environment(plan: Plan, shards: Shards) -> Mapping[str, str | None]:
     return env
 
 
-def _names(plan: Plan) -> list[str]:
+def disturbing_variables() -> list[str]:
+    """Those that are set and would change the plan, ask for a key, or log what users say."""
+    return [name for name in _DISTURBING if name in os.environ]
+
+
+def served_names(plan: Plan) -> list[str]:
     """What clients may call the model: its name here, and that at the Hub."""
-    return list(dict.fromkeys((clean(plan.name, 120), _model(plan.main.path))))
+    name = clean(plan.name, 120).lstrip("-") or "model"
+    return list(dict.fromkeys((name, _model(plan.main.path))))
 
 
 def _model(path: Path) -> str:
-    """OWNER/REPO of a folder in the cache of the Hub, where vLLM finds it so; else its path."""
+    """OWNER/REPO of a folder in the cache of the Hub, where vLLM finds that very commit by it; else
+    the path."""
     text = str(path)
     if text.startswith(PREFIX):
         return text.removeprefix(PREFIX).partition("@")[0]
-    cached = [found for found in map(_CACHED.fullmatch, path.parts) if found]
-    return f"{cached[-1][1]}/{cached[-1][2]}" if cached and "snapshots" in path.parts else text
+    if len(path.parts) < 3 or not path.is_relative_to(hub_cache()):
+        return text
+    repository = _CACHED.fullmatch(path.parts[-3])
+    if repository is None:
+        return text
+    name = f"{repository[1]}/{repository[2]}"
+    return name if commit_of(name, "main") in (None, path.name) else text
 
 
 def _ranks(shards: Shards, argv: tuple[str, ...]) -> tuple[tuple[str, ...], ...]:
@@ -180,6 +218,13 @@ def _words(options: Sequence[tuple[str, ...]]) -> tuple[str, ...]:
     return tuple(word for option in options for word in option)
 
 
+def _left_out(variables: Sequence[str]) -> list[Finding]:
+    if not variables:
+        return []
+    text = f"not passed on, because they would change the plan or the log: {', '.join(variables)}"
+    return [Finding("engine-variables", "warning", text, fix="use an option of llmtp")]
+
+
 def _check_extra(
     options: Sequence[tuple[str, ...]], extra: Sequence[str], *, drafts: bool
 ) -> list[Finding]:
@@ -189,16 +234,23 @@ def _check_extra(
         if not is_flag(word):
             continue
         name, equals, value = word.partition("=")
-        flag = _ALIASES.get(name, name.replace("_", "-"))
+        flag = _ALIASES.get(name, name.replace("_", "-")).partition(".")[0]
+        whole = next((one for one in _WATCHED if one.startswith(flag) and one != flag), None)
+        if whole is not None and flag not in _WATCHED:
+            raise UsageError(
+                f"{clean(name, 60)} may be the beginning of {whole}",
+                rule="engine-args",
+                fix="write the flag in full",
+            )
         value = value if equals else following
         if flag in _REFUSED:
             raise UsageError(f"{clean(name, 60)} {_REFUSED[flag]}", rule="engine-args",
                              fix=f"leave out {clean(name, 60)}")  # fmt: skip
-        if flag == _KEY:
+        if flag in _KEYS:
             raise UsageError(
-                f"{_KEY} would show the key in the process list",
+                f"{flag} would show the key in the process list",
                 rule="engine-args",
-                fix="use --api-key-file FILE",
+                fix=f"use {_KEYS[flag]}",
             )
         if flag == _PIPELINE and drafts and value != "1":
             raise UsageError(

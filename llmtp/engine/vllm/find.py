@@ -98,6 +98,12 @@ def _located(named: str | None) -> Path | None:
     return Path(found) if found else None
 
 
+def installed_version(program: Path) -> str | None:
+    """As pip has it, without asking the program."""
+    version, _ = _version(program, asks=False)
+    return version
+
+
 def _version(program: Path, *, asks: bool) -> tuple[str | None, bool]:
     """And whether it is a build for the CPU."""
     on_cpu, versions = False, []

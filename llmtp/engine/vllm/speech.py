@@ -14,14 +14,15 @@ from llmtp.engine.speech import PORT_TAKEN, Cause
 from llmtp.text import clean
 
 _LISTENS = "Application startup complete."
+_LOADED = "Loading weights took"
 _IDLE = re.compile(rb'"GET /(?:metrics|health) HTTP')
 _LEFT_OUT = b"(left out: it may quote a request)"
 #: What a process of vLLM, or the server around it, says itself; the rest is of libraries.
 _SPOKEN = re.compile(rb"\((?:APIServer|EngineCore|Worker|VllmWorker)[\w-]{0,20} pid=\d+\) |INFO: ")
-_COMPLAINS = re.compile(rb"\(APIServer pid=\d+\) (?:ERROR|WARNING) ")
+_COMPLAINS = re.compile(rb"\([\w-]{1,40} pid=\d+\) (?:ERROR|WARNING) ")
 #: Text of requests stands in quotes and braces, their tokens in lists.
 _QUOTED = re.compile(rb"['\"{].*", re.DOTALL)
-_TOKENS = re.compile(rb"token_ids=\[[^\]]*\]?")
+_TOKENS = re.compile(rb"token_ids=\[.*", re.DOTALL)
 _QUERY = re.compile(rb"(\"[A-Z]{3,7} [^ ?\"]*)\?[^ \"]*")
 _ERROR = re.compile(r"(?:^|[ .])(\w{0,60}(?:Error|Exception|Interrupt)): |: error: |Value error, ")
 _USELESS = (
@@ -55,7 +56,7 @@ _CAUSES = tuple(
         ),
         (
             r"((?:To serve at least one request|No available memory for the cache).*)",
-            Cause("the cache has too little memory: {0}", _LESS, _OOM, "device memory"),
+            Cause("the cache has too little memory: {0}", _LESS, _OOM, "the cache"),
         ),
         (
             r"(Available memory on node .*)",
@@ -160,6 +161,9 @@ class VllmSpeech:
 
     def listens(self, line: str) -> bool:
         return _LISTENS in line
+
+    def is_loaded(self, line: str) -> bool:
+        return _LOADED in line
 
     def is_idle(self, line: bytes) -> bool:
         return _IDLE.search(line) is not None
