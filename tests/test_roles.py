@@ -162,8 +162,11 @@ def test_an_engine_is_worse_off_with_them(tmp_path: Path, crafted: Path) -> None
     assert truth(main, main).fate in ("aborts", "refuses")
     lora = tmp_path / "lora.gguf"
     lora.write_bytes(ODD["LoRA of Gemma 4"].content)
-    assert_says(truth(lora, draft), "refuses", "key not found in model")
-    assert_says(truth(main, tmp_path / "none.gguf"), "refuses", "No such file or directory")
+    for pair, said in (
+        ((lora, draft), "key not found in model"),
+        ((main, tmp_path / "none.gguf"), "No such file or directory"),
+    ):
+        assert_says(truth(*pair, says=said), "refuses", said)
 
 
 BASE = {

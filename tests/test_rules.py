@@ -356,7 +356,7 @@ def test_what_is_rejected_does_not_work(name: str, tmp_path: Path) -> None:
     case = REJECTED[name]
     main, draft = case.make(tmp_path)
     assert levels(main, draft).get(case.rule) == "error"
-    assert_says(truth(main, draft), case.fate, case.says)
+    assert_says(truth(main, draft, says=case.says), case.fate, case.says)
 
 
 @pytest.mark.parametrize("name", DOUBTED)
@@ -364,7 +364,7 @@ def test_what_is_doubted_works(name: str, tmp_path: Path) -> None:
     case = DOUBTED[name]
     main, draft = case.make(tmp_path)
     assert levels(main, draft) == {case.rule: "warning"}
-    assert_says(truth(main, draft), case.fate, case.says)
+    assert_says(truth(main, draft, says=case.says), case.fate, case.says)
 
 
 @pytest.mark.parametrize("name", ACCEPTED)
@@ -372,7 +372,7 @@ def test_what_is_accepted_works(name: str, tmp_path: Path) -> None:
     case = ACCEPTED[name]
     main, draft = case.make(tmp_path)
     assert levels(main, draft) == {}
-    assert_says(truth(main, draft), case.fate, case.says)
+    assert_says(truth(main, draft, says=case.says), case.fate, case.says)
 
 
 def more_words(parts: Edited) -> None:
@@ -434,7 +434,7 @@ def test_wrong_flags_are_never_passed(
 ) -> None:
     """A right pair fails by the flag alone, so llmtp's own command never has it."""
     main, draft = make_pair(tmp_path)
-    assert_says(truth(main, draft, flags), fate, says)
+    assert_says(truth(main, draft, flags, says=says), fate, says)
     argv = shlex.split(cli("run", main, "--n-max", "3", "--dry-run").stdout)
     assert argv[argv.index("--spec-type") + 1] == "draft-mtp"
     assert int(argv[argv.index("--spec-draft-n-max") + 1]) > 0
@@ -442,8 +442,8 @@ def test_wrong_flags_are_never_passed(
 
 
 def test_a_main_model_without_its_drafter_is_refused_for_mtp(crafted: Path) -> None:
-    found = truth(crafted / "crafted.gguf", None)
-    assert_says(found, "refuses", "failed to create MTP context")
+    said = "failed to create MTP context"
+    assert_says(truth(crafted / "crafted.gguf", None, says=said), "refuses", said)
 
 
 def tokens(parts: Edited) -> list[str]:
