@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import time
 from pathlib import Path
 
 import pytest
@@ -125,6 +126,8 @@ def test_small_and_fresh_files_are_not_remembered(
     load_facts(crafted / "crafted.gguf")
     copy = tmp_path / "copy.gguf"
     hollow_copy(real_size[1], copy)
+    soon = time.time() + 60  # as fresh as can be, however long it is read
+    os.utime(copy, (soon, soon))
     load_facts(copy)
     assert not cache.exists()
 
