@@ -50,9 +50,9 @@ def _once(main: Path, draft: Path | None, flags: Sequence[str]) -> Truth:
     if draft is not None:
         argv += ["--model-draft", str(draft), "-ngld", "0"]
     with tempfile.TemporaryFile("w+") as log:
-        process = subprocess.Popen(
-            [*argv, *flags], stdout=log, stderr=subprocess.STDOUT, env=engine.child_env()
-        )
+        # Where it aborts, it would call a debugger.
+        env = engine.child_env() | {"GGML_NO_BACKTRACE": "1"}
+        process = subprocess.Popen([*argv, *flags], stdout=log, stderr=subprocess.STDOUT, env=env)
         try:
             fate, drafted, accepted = _watch(process, f"http://127.0.0.1:{port}")
         finally:
