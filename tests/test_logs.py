@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import sys
 import urllib.error
 import urllib.request
 from pathlib import Path
 
 import pytest
-from harness import WAIT_S, Cli
+from harness import WAIT_S, Cli, wait_until
 
+from llmtp.engine.command import Command
 from llmtp.engine.llama.redact import Redactor
+from llmtp.server.process import TERM_WAIT_S, ServerProcess
 
 PROMPT = "SECRETPROMPT"
 #: Requests whose text b10068 would log, by path: a good one, and all kinds that it refuses.
@@ -109,3 +112,21 @@ def test_a_long_line_takes_no_longer_than_it_is() -> None:
     for level in (b"I", b"W"):
         for text in (b"_" * (1 << 20), b"a" * (1 << 20), b"a " * (1 << 19)):
             assert len(redactor.keep([b"0.01.2 " + level + b" " + text])) == (level == b"W")
+
+
+def test_what_comes_behind_a_line_without_an_end_is_read_whole(tmp_path: Path) -> None:
+    """The engine may be read in the middle of what it says."""
+    go_on, lines = tmp_path / "go-on", list[bytes]()
+    program = (
+        "import os, sys, time\n"
+        "os.write(1, b'x' * 9000 + b'listening on ht')\n"
+        "while not os.path.exists(sys.argv[1]): time.sleep(0.01)\n"
+        "os.write(1, b'tp://127.0.0.1:1\\n')\n"
+    )
+    argv = (sys.executable, "-c", program, str(go_on))
+    process = ServerProcess(Command(argv, (), {}, ()), lines.extend, TERM_WAIT_S)
+    wait_until(lambda: bool(lines))
+    go_on.touch()
+    wait_until(lambda: process.wait_ended(0.1))
+    process.stop()
+    assert any(b"listening on http://127.0.0.1:1" in line for line in lines)

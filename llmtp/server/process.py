@@ -25,6 +25,8 @@ _KILL_WAIT_S = 30.0
 _STOP_POLL_S = 0.1
 _DRAIN_WAIT_S = 2.0
 _MOST_LINE_BYTES = 8192
+#: Of a line without an end so much may be the beginning of another one, that is not all there yet.
+_LAST_BYTES = 512
 _PIPE_BYTES = 1 << 20
 
 
@@ -134,8 +136,8 @@ class ServerProcess:
             while piece := output.read(1 << 16):
                 *lines, rest = (rest + piece).split(b"\n")
                 if len(rest) > _MOST_LINE_BYTES:
-                    lines.append(rest)
-                    rest = b""
+                    lines.append(rest[:-_LAST_BYTES])
+                    rest = rest[-_LAST_BYTES:]
                 if lines:
                     self._on_lines(lines)
         if rest:
