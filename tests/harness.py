@@ -31,6 +31,7 @@ MARK = "LLMTP_TEST_MARK"
 #: Names the folder of `real_size`, where it has been made already.
 REAL_SIZE = "LLMTP_TEST_REAL_SIZE"
 WAIT_S = 90.0
+_LAST_WORDS_S = 2.0
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,8 @@ class Running:
         self._wait_s = wait_s
         self.seen: list[str] = []
         self._lines: queue.Queue[str | None] = queue.Queue()
-        threading.Thread(target=self._read, daemon=True).start()
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
 
     def wait_line(self, wanted: Callable[[str], bool]) -> str:
         """The next line that is wanted; fails when the output ends or the time is up."""
@@ -85,6 +87,12 @@ class Running:
         assert self.process.stdout is not None
         os.dup2(os.open(os.devnull, os.O_RDONLY), self.process.stdout.fileno())
 
+    def close(self) -> None:
+        """Once it has ended; what came of it may hold its output open."""
+        self._reader.join(_LAST_WORDS_S)
+        assert self.process.stdout is not None
+        self.process.stdout.close()
+
     def rest(self) -> list[str]:
         """All lines, once the output has ended."""
         while self._lines.get(timeout=self._wait_s) is not None:
@@ -93,9 +101,10 @@ class Running:
 
     def _read(self) -> None:
         assert self.process.stdout is not None
-        for line in self.process.stdout:
-            self.seen.append(line.rstrip("\n"))
-            self._lines.put(line.rstrip("\n"))
+        with contextlib.suppress(ValueError):  # closed by us
+            for line in self.process.stdout:
+                self.seen.append(line.rstrip("\n"))
+                self._lines.put(line.rstrip("\n"))
         self._lines.put(None)
 
 
@@ -143,14 +152,14 @@ class Cli:
             stderr=subprocess.STDOUT,
             text=True,
         )
+        running = Running(process, self.wait_s)
         try:
-            yield Running(process, self.wait_s)
+            yield running
         finally:
             if process.poll() is None:
                 process.send_signal(signal.SIGTERM)
                 process.wait(WAIT_S)
-            assert process.stdout is not None
-            process.stdout.close()
+            running.close()
 
 
 def live_screen(

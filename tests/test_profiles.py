@@ -162,6 +162,7 @@ def test_sampling_and_the_ids_of_vllm(cli: Cli, size: str) -> None:
         "model": model,
         "assistant": f"{model}-assistant",
         "quantised": quantised,
+        "quantised_assistant": None,
     }
     assert data["notes"]
 
