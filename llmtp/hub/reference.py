@@ -52,7 +52,10 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """A model as asked for: its facts, and those of its drafter (None where MTP is off)."""
+    """A model as asked for: its facts, and those of its drafter (None where MTP is off).
+
+    Safetensors see images by themselves, where that is wanted.
+    """
 
     name: str
     main: ModelFacts
@@ -60,6 +63,7 @@ class Reference:
     profile: Profile | None
     mmproj: ModelFacts | None = None
     findings: tuple[Finding, ...] = ()
+    sees_images: bool = False
 
     @property
     def models(self) -> list[ModelFacts]:

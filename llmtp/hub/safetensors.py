@@ -94,7 +94,7 @@ class SafetensorsCatalogue:
         """The facts of both; raises BadFileError, NotFoundError and DownloadError too."""
         main = self._facts(pair.main)
         draft = None if pair.draft is None else self._facts(pair.draft)
-        return Reference(self._name(pair), main, draft, self.profile)
+        return self._reference(self._name(pair), main, draft)
 
     def published(self, pair: Pair) -> Reference | None:
         """By what the makers published, good for a plan only; None where nothing is."""
@@ -107,7 +107,11 @@ class SafetensorsCatalogue:
         if pair.draft is not None:
             path = Path(_id(pair.draft))
             draft = published_facts(shape, Kind.ASSISTANT, ASSISTANT, path, *_BITS)
-        return Reference(self.profile.name, main, draft, self.profile)
+        return self._reference(self.profile.name, main, draft)
+
+    def _reference(self, name: str, main: ModelFacts, draft: ModelFacts | None) -> Reference:
+        sees_images = self.asked.mmproj == "auto"
+        return Reference(name, main, draft, self.profile, sees_images=sees_images)
 
     def files(self, reference: Reference) -> list[tuple[Repository, HubFile]]:
         """Every file of both that belongs to a repository."""

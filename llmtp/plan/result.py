@@ -36,6 +36,7 @@ class Shards:
     kv_bytes: int
     slots: int | None = None
     nodes: Nodes | None = None
+    sees_images: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -152,7 +152,7 @@ def make_vllm_plan(
         step_costs=_step_costs(ref, placement, cards, choice),
         tuned=choice.tuned,
         ladder=_ON_CARDS,
-        shards=Shards(world, share if cards else None, kv, slots, wishes.nodes),
+        shards=Shards(world, share if cards else None, kv, slots, wishes.nodes, ref.sees_images),
     )
 
 

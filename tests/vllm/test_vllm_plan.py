@@ -207,6 +207,11 @@ def test_the_printed_command_is_one_of_a_shell_with_its_parts_told(cli: Cli) -> 
     assert "there is no vLLM on this machine" in result.stderr
 
 
+def test_images_are_for_who_asks(cli: Cli) -> None:
+    assert "--language-model-only" in dry_run(cli, "gemma-4-12b")
+    assert "--language-model-only" not in dry_run(cli, "gemma-4-12b", "--mmproj", "auto")
+
+
 def test_each_machine_has_its_own_command(cli: Cli) -> None:
     words = ("run", "gemma-4-31b", "--engine", "vllm", "--dry-run", "--offline", "--nodes", "2",
              "--master", "192.168.1.10")  # fmt: skip

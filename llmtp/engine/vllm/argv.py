@@ -123,7 +123,7 @@ def _recipe(plan: Plan, shards: Shards) -> list[tuple[str, ...]]:
         options.append(("--gpu-memory-utilization", f"{shards.memory_share:g}"))
     if plan.kv_type == _FP8:
         options.append(("--kv-cache-dtype", "fp8"))
-    if plan.main.architecture in WITH_IMAGES:
+    if plan.main.architecture in WITH_IMAGES and not shards.sees_images:
         options.append(("--language-model-only",))
     if plan.draft is not None:
         speculative = {
