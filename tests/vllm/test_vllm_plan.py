@@ -14,7 +14,10 @@ import pytest
 from fake_card import fake_card
 from harness import Cli, assert_one_clear_line
 
-from llmtp.errors import DoesNotFitError
+from llmtp.engine.command import Serving
+from llmtp.engine.vllm.argv import build_vllm_command
+from llmtp.engine.vllm.find import VllmEngine
+from llmtp.errors import DoesNotFitError, UsageError
 from llmtp.gguf.kind import ASSISTANT, MAIN, Kind
 from llmtp.hub.published import published_facts
 from llmtp.hub.reference import Reference
@@ -231,23 +234,38 @@ def test_each_machine_has_its_own_command(cli: Cli) -> None:
 
 
 @pytest.mark.parametrize(
+    ("extra", "told"),
+    [
+        (["--pipeline-parallel-size", "2"], "does not go with MTP"),
+        (["-pp=2"], "does not go with MTP"),
+        (["--api-key", "x"], "--api-key-file"),
+        (["--port=1"], "--port of llmtp"),
+        (["--max_model_len", "99"], "--ctx of llmtp"),
+        (["-sc", "{}"], "--n-max of llmtp"),
+        (["--spec-tokens", "9"], "--n-max of llmtp"),
+        (["--uds", "/x"], "hides the server"),
+        (["--pipeline-parallel", "2"], "in full"),
+        (["--api-k", "x"], "in full"),
+        (["--hos", "0.0.0.0"], "in full"),
+        (["--speculative-config.num_speculative_tokens", "9"], "--n-max of llmtp"),
+        (["--hf-token", "x"], "HF_TOKEN"),
+        (["--disable-log-stats"], "hides from llmtp"),
+        (["--nnodes", "2"], "use --nodes"),
+        (["word"], "is no flag of vLLM"),
+    ],
+)
+def test_flags_that_contradict_the_plan_are_refused(extra: Sequence[str], told: str) -> None:
+    engine = VllmEngine(Path("vllm"), "PATH", "0.32.0", on_cpu=False, env={})
+    with pytest.raises(UsageError) as caught:
+        build_vllm_command(plan("31b", card(80)), engine, Serving("127.0.0.1", 8000), extra)
+    (finding,) = caught.value.findings
+    assert told in f"{finding.message} {finding.fix}"
+    assert finding.fix
+
+
+@pytest.mark.parametrize(
     ("words", "code", "told"),
     [
-        (["--", "--pipeline-parallel-size", "2"], 2, "does not go with MTP"),
-        (["--", "-pp=2"], 2, "does not go with MTP"),
-        (["--", "--api-key", "x"], 2, "--api-key-file"),
-        (["--", "--port=1"], 2, "--port of llmtp"),
-        (["--", "--max_model_len", "99"], 2, "--ctx of llmtp"),
-        (["--", "-sc", "{}"], 2, "--n-max of llmtp"),
-        (["--", "--spec-tokens", "9"], 2, "--n-max of llmtp"),
-        (["--", "--uds", "/x"], 2, "hides the server"),
-        (["--", "--pipeline-parallel", "2"], 2, "in full"),
-        (["--", "--api-k", "x"], 2, "in full"),
-        (["--", "--hos", "0.0.0.0"], 2, "in full"),
-        (["--", "--speculative-config.num_speculative_tokens", "9"], 2, "--n-max of llmtp"),
-        (["--", "--hf-token", "x"], 2, "HF_TOKEN"),
-        (["--", "--disable-log-stats"], 2, "hides from llmtp"),
-        (["--", "--nnodes", "2"], 2, "use --nodes"),
         (["--nodes", "3", "--master", "10.0.0.1"], 2, "cannot share the 32 heads"),
         (["--parallel", "0"], 2, "1 to 1024"),
         (
@@ -255,7 +273,7 @@ def test_each_machine_has_its_own_command(cli: Cli) -> None:
             2,
             "for machine 0",
         ),
-        (["--", "word"], 2, "is no flag of vLLM"),
+        (["--", "-pp=2"], 2, "does not go with MTP"),
         (["--nodes", "2"], 2, "needs --master"),
         (["--nodes", "2", "--master", "host"], 2, "is not an address"),
         (["--nodes", "2", "--master", "10.0.0.1:99999"], 2, "is not an address"),
