@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
+
+#: Python drops one that comes while a module is imported, now and then.
+_EARLY = (signal.SIGINT,)
 
 
 def main() -> None:
@@ -14,6 +18,7 @@ def main() -> None:
     if sys.platform == "win32":
         sys.stderr.write("error: llmtp runs on Linux and macOS; on Windows, inside WSL\n")
         sys.exit(9)
+    early = signal.pthread_sigmask(signal.SIG_BLOCK, _EARLY)
     from llmtp import signals
     from llmtp.machine.marks import is_detached
 
@@ -22,6 +27,7 @@ def main() -> None:
     argv = sys.argv[1:]
     try:
         signals.install()
+        signal.pthread_sigmask(signal.SIG_SETMASK, early)
         from llmtp.cli.app import run
 
         code = run(argv)
