@@ -115,27 +115,12 @@ def _order(stored: Stored) -> tuple[str, int, str, str]:
 
 def _models(snapshot: Repository) -> Iterator[tuple[Stored, ModelFacts | None]]:
     """Every GGUF model of a commit, whoever made it; facts of those that are whole."""
-    repo_id = snapshot.name.repo_id
-    current = set(cache.commits(repo_id).values())
     for parts in _by_model(snapshot):
-        pointers = tuple(cache.snapshot_path(snapshot, part.name) for part in parts)
-        contents = (cache.content(repo_id, pointer) for pointer in pointers)
+        first = cache.snapshot_path(snapshot, parts[0].name)
         facts: ModelFacts | None = None
         with contextlib.suppress(LlmtpError):
-            facts = load_facts(pointers[0])
-        stored = Stored(
-            repository=repo_id,
-            commit=snapshot.commit,
-            file=parts[0].name,
-            path=pointers[0],
-            kind=facts.kind.value if facts else BROKEN,
-            quant=facts.quant if facts else None,
-            pointers=pointers,
-            blobs=tuple(content for content in contents if content is not None),
-            file_bytes=sum(part.size for part in parts),
-            outdated=bool(current) and snapshot.commit not in current,
-        )
-        yield stored, facts
+            facts = load_facts(first)
+        yield _stored(snapshot, parts, parts[0].name, first, facts), facts
 
 
 def _safetensors(snapshot: Repository) -> Iterator[tuple[Stored, ModelFacts | None]]:
@@ -144,18 +129,30 @@ def _safetensors(snapshot: Repository) -> Iterator[tuple[Stored, ModelFacts | No
     weights = sorted(file.name for file in files if file.name.endswith(WEIGHTS))
     if not weights:
         return
-    repo_id, folder = snapshot.name.repo_id, cache.snapshot_path(snapshot, weights[0]).parent
-    pointers = tuple(folder / file.name for file in files)
-    contents = (cache.content(repo_id, pointer) for pointer in pointers)
-    current = set(cache.commits(repo_id).values())
+    folder = cache.snapshot_path(snapshot, weights[0]).parent
     facts: ModelFacts | None = None
     with contextlib.suppress(LlmtpError):
         facts = load_folder(folder)
-    stored = Stored(
+    yield _stored(snapshot, files, weights[0], folder, facts), facts
+
+
+def _stored(
+    snapshot: Repository,
+    files: Sequence[HubFile],
+    name: str,
+    path: Path,
+    facts: ModelFacts | None,
+) -> Stored:
+    """A model of these files; without facts it is broken."""
+    repo_id = snapshot.name.repo_id
+    current = set(cache.commits(repo_id).values())
+    pointers = tuple(cache.snapshot_path(snapshot, file.name) for file in files)
+    contents = (cache.content(repo_id, pointer) for pointer in pointers)
+    return Stored(
         repository=repo_id,
         commit=snapshot.commit,
-        file=weights[0],
-        path=folder,
+        file=name,
+        path=path,
         kind=facts.kind.value if facts else BROKEN,
         quant=facts.quant if facts else None,
         pointers=pointers,
@@ -163,7 +160,6 @@ def _safetensors(snapshot: Repository) -> Iterator[tuple[Stored, ModelFacts | No
         file_bytes=sum(file.size for file in files),
         outdated=bool(current) and snapshot.commit not in current,
     )
-    yield stored, facts
 
 
 def _by_model(snapshot: Repository) -> list[list[HubFile]]:

@@ -23,15 +23,27 @@ class Choice:
     tuned: Tuned | None = None
 
 
-def choose_n_max(wishes: Wishes, ref: Reference, place: Place) -> Choice:
-    """Of what is asked for, pinned, tuned or expected, the first that there is."""
+#: Nobody drafts.
+NO_DRAFTER = Choice(0, "MTP is off, as asked")
+
+
+def said_n_max(wishes: Wishes, ref: Reference) -> Choice | None:
+    """As the user or the profile says it, whatever serves; None where that is left to us."""
     if ref.draft is None:
-        return Choice(0, "MTP is off, as asked")
+        return NO_DRAFTER
     if wishes.n_max is not None:
         return Choice(wishes.n_max, f"n-max {wishes.n_max or 'off'}, as asked")
     pinned = None if ref.profile is None else ref.profile.n_max
     if pinned or (pinned == 0 and not wishes.draft_is_wanted):
         return Choice(pinned, f"n-max {pinned or 'off'} from the profile {ref.name}")
+    return None
+
+
+def choose_n_max(wishes: Wishes, ref: Reference, place: Place) -> Choice:
+    """Of what is asked for, pinned, tuned or expected, the first that there is."""
+    said = said_n_max(wishes, ref)
+    if said is not None or ref.draft is None:
+        return said or NO_DRAFTER
     tuned = tuned_for(wishes, ref, place)
     if tuned is not None:
         return as_tuned(tuned, insists=wishes.draft_is_wanted)

@@ -18,7 +18,7 @@ from llmtp.machine.devices import Device, Machine
 from llmtp.plan.fit import LEAST_CONTEXT, USEFUL_CONTEXT
 from llmtp.plan.ladder import GivenUp, Step
 from llmtp.plan.memory import Parts
-from llmtp.plan.nmax import Choice, as_tuned
+from llmtp.plan.nmax import NO_DRAFTER, Choice, as_tuned, said_n_max
 from llmtp.plan.place import HOST_MARGIN
 from llmtp.plan.result import Plan, Shards, Usage
 from llmtp.plan.search import largest
@@ -322,13 +322,9 @@ def _choice(
     ref: Reference, machine: Machine, cards: tuple[Device, ...], world: int, wishes: Wishes
 ) -> Choice:
     """As asked, as the profile pins it, as tuned here, or as the recipe has it."""
-    if ref.draft is None:
-        return Choice(0, "MTP is off, as asked")
-    if wishes.n_max is not None:
-        return Choice(wishes.n_max, f"n-max {wishes.n_max or 'off'}, as asked")
-    pinned = None if ref.profile is None else ref.profile.n_max
-    if pinned or (pinned == 0 and not wishes.draft_is_wanted):
-        return Choice(pinned, f"n-max {pinned or 'off'} from the profile {ref.name}")
+    said = said_n_max(wishes, ref)
+    if said is not None or ref.draft is None:
+        return said or NO_DRAFTER
     if machine.tuned and wishes.nodes is None:  # each machine would have its own
         setting = setting_at(
             wishes, ref.main, ref.draft, cards, machine.host, is_whole=bool(cards),
