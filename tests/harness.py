@@ -185,13 +185,25 @@ def live_screen(
             except OSError:  # killed
                 raise AssertionError(f"it is not in {screen[-2000:]}") from None
         process.send_signal(signal.SIGINT)
-        assert process.wait(WAIT_S) == 130
+        rest = _to_the_end(leader)
+        code = process.wait(WAIT_S)
+        assert code == 130, f"it ended with {code} after {(screen + rest)[-2000:]}"
     finally:
         timer.cancel()
         process.kill()
         process.wait()
         os.close(leader)
     return screen
+
+
+def _to_the_end(leader: int) -> str:
+    """Everything that the last writer to a terminal still says: one that nobody reads blocks it."""
+    said = ""
+    while True:
+        try:
+            said += os.read(leader, 1 << 16).decode("utf-8", "replace")
+        except OSError:
+            return said
 
 
 def wait_until(happened: Callable[[], bool]) -> None:
