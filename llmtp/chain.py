@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,7 +13,7 @@ from llmtp import config
 from llmtp.engine.command import Command, Serving, quote
 from llmtp.engine.program import Program
 from llmtp.engines import EngineKind, kind_for
-from llmtp.errors import DoesNotFitError, Finding, PairRejectedError
+from llmtp.errors import DoesNotFitError, Finding, PairRejectedError, UsageError
 from llmtp.fingerprint import fingerprint, fingerprints
 from llmtp.hub import cache, uses
 from llmtp.hub.files import HubFile, Repository
@@ -20,6 +21,8 @@ from llmtp.hub.reference import Asked, Reference
 from llmtp.machine.detect import detect, nvidia_driver
 from llmtp.machine.devices import Device, Machine
 from llmtp.machine.tuned import Remembered, Tuned, now, recall
+from llmtp.machine.workers import Worker
+from llmtp.metrics.use import lent_by_worker
 from llmtp.plan.ladder import OF_FILES, in_order
 from llmtp.plan.result import Plan
 from llmtp.plan.wishes import Wishes
@@ -91,12 +94,13 @@ class _Look:
         kind: EngineKind,
         engine: str | None,
         cards: Sequence[Device] | None,
+        workers: Sequence[Worker] = (),
         *,
         on_paper: bool = False,
     ) -> None:
         self.kind = kind
         self._on_paper = on_paper
-        self._asked, self._cards = engine, cards
+        self._asked, self._cards, self._workers = engine, cards, workers
         self._engine: Program | None = None
 
     def engine(self) -> Program:
@@ -117,11 +121,30 @@ class _Look:
         """As it is now, or with the imagined cards instead of its own."""
         engine = self.engine()
         if self._cards is None:
-            found = self.kind.machine(engine)
+            _check_free(self._workers)
+            found = self.kind.machine(engine, self._workers)
             return replace(found, mixed_batches=engine.mixes_batches, tuned=self.tuned)
         # Who plans for CUDA will have another engine than the wheel, which has none: a new one.
         mixes = engine.mixes_batches or all(card.backend == "cuda" for card in self._cards)
         return Machine(detect("").host, tuple(self._cards), mixes)
+
+
+def _check_free(workers: Sequence[Worker]) -> None:
+    """Raises UsageError for one that another server of ours uses: it would not even answer."""
+    if not workers:
+        return
+    from llmtp.server.standing import live
+
+    asked = {worker.endpoint for worker in workers}
+    for entry in (known.entry for known in live()):
+        used = asked.intersection(lent_by_worker(entry.plan))
+        if used and entry.llmtp.pid != os.getpid():
+            raise UsageError(
+                f"the worker {min(used)} serves {entry.id}, and one machine at a time",
+                rule="worker-busy",
+                expected="a worker that is free",
+                fix=f"end that server: llmtp stop {entry.id}",
+            )
 
 
 def prepare(
@@ -143,7 +166,7 @@ def prepare(
     """
     kind = kind_for(engine, asked.model)
     on_paper = watch.progress is None
-    look = _Look(kind, engine, cards, on_paper=on_paper)
+    look = _Look(kind, engine, cards, wishes.workers, on_paper=on_paper)
     chosen = kind.choose(
         asked, wishes, look.machine, imagined=cards is not None, survey=survey, on_paper=on_paper
     )

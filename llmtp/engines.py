@@ -12,6 +12,7 @@ from llmtp.engine.command import Command, Serving
 from llmtp.engine.kinds import LLAMA_SERVER, VLLM, Kind, names_vllm
 from llmtp.engine.llama.argv import build_command
 from llmtp.engine.llama.find import find_engine
+from llmtp.engine.llama.rpc import check_workers, remote_devices
 from llmtp.engine.llama.speech import LlamaSpeech
 from llmtp.engine.program import Program
 from llmtp.engine.speech import Speech
@@ -22,6 +23,7 @@ from llmtp.errors import EngineError, LlmtpError, UsageError
 from llmtp.hub.reference import Asked, Reference, is_source
 from llmtp.machine.detect import cuda_cards, detect
 from llmtp.machine.devices import Machine
+from llmtp.machine.workers import Worker
 from llmtp.metrics.counters import LogTally
 from llmtp.metrics.kept import Kept
 from llmtp.metrics.llama import LlamaKept, LlamaServer
@@ -80,7 +82,8 @@ class EngineKind:
 
     `version` of a program where that is known without asking it.
     `find` gets `--engine`; where it is `on_paper`, nobody will start it here. `machine` looks at
-    what the program can use; `beside` says what a plan is shown beside, for a survey. `kept` is for
+    what the program can use, with what workers lend it; `check_workers` raises where one of them
+    cannot be used. `beside` says what a plan is shown beside, for a survey. `kept` is for
     who keeps a server up, `watched` for who only looks at it, with the context of a request where
     that is known. `sources` says where the numbers of a plan come from.
     """
@@ -93,7 +96,8 @@ class EngineKind:
     find: Finder
     check: Callable[[Asked], Checked]
     choose: Chooser
-    machine: Callable[[Program], Machine]
+    machine: Callable[[Program, Sequence[Worker]], Machine]
+    check_workers: Callable[[Program, Sequence[Worker]], None]
     plan: Planner
     smaller: Callable[[Reference, Machine, Wishes, Plan, str], Plan]
     sources: Callable[[Plan], dict[str, str]]
@@ -162,11 +166,34 @@ def _choose_safetensors(
     return select_safetensors(asked, wishes, look, fresh=fresh, on_paper=on_paper or survey)
 
 
-def _cards_of_vllm(program: Program) -> Machine:
+def _machine_of_llama(program: Any, workers: Sequence[Worker]) -> Machine:
+    """This one, and the devices of workers behind its own."""
+    found = detect(program.list_devices())
+    if not workers:
+        return found
+    return replace(found, devices=(*found.devices, *remote_devices(program, workers)))
+
+
+def _check_workers(program: Any, workers: Sequence[Worker]) -> None:
+    check_workers(program, workers)
+
+
+def _no_workers(_program: Program, workers: Sequence[Worker]) -> None:
+    if workers:
+        raise UsageError(
+            "vLLM knows no workers of llama.cpp",
+            rule="rpc",
+            expected="--rpc with llama-server; vLLM serves on several machines with --nodes",
+            fix="leave out --rpc, or use --engine llama-server",
+        )
+
+
+def _cards_of_vllm(program: Program, workers: Sequence[Worker]) -> Machine:
     """Those that CUDA shows, as the driver knows them; none for a build for the CPU.
 
     On paper, where there are none, it is a machine as in the recipes.
     """
+    _no_workers(program, workers)
     seen = detect("")
     if not isinstance(program, VllmEngine) or program.on_cpu:
         return replace(seen, devices=())
@@ -210,7 +237,8 @@ _KINDS: Mapping[Kind, EngineKind] = {
         find=lambda requested, on_paper: find_engine(requested),  # noqa: ARG005 - its flags are known by it
         check=check,
         choose=_choose_gguf,
-        machine=lambda program: detect(program.list_devices()),
+        machine=_machine_of_llama,
+        check_workers=_check_workers,
         plan=make_plan,
         smaller=_smaller_plan,
         sources=part_sources,
@@ -230,6 +258,7 @@ _KINDS: Mapping[Kind, EngineKind] = {
         check=check_safetensors,
         choose=_choose_safetensors,
         machine=_cards_of_vllm,
+        check_workers=_no_workers,
         plan=make_vllm_plan,
         smaller=smaller_vllm_plan,
         sources=vllm_part_sources,

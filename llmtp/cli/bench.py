@@ -21,6 +21,7 @@ from llmtp.cli.options import (
     OfflineOpt,
     QuantOpt,
     QuietOpt,
+    RpcOpt,
     parse_n_max,
 )
 from llmtp.errors import ExitCode, UsageError
@@ -124,6 +125,7 @@ def command(
     ctx_size: CtxOpt = "auto",
     kv_type: KvTypeOpt = None,
     margin: MarginOpt = None,
+    rpc: RpcOpt = None,
     engine: EngineOpt = None,
     offline: OfflineOpt = False,
     _quiet: QuietOpt = False,
@@ -154,7 +156,9 @@ def command(
             raise UsageError(f"{number} is no number to measure by", fix="use a plain number")
     page = pages.page_place(html)
     asked = files_asked(model, draft, quant, "off", offline)
-    wanted = wishes.plan_wishes(ctx_size, str(max(arms)), "wanted", kv_type, None, margin, False)
+    wanted = wishes.plan_wishes(
+        ctx_size, str(max(arms)), "wanted", kv_type, None, margin, False, rpc
+    )
     serving = wishes.serving(config.LOOPBACK, None, None, False, None)
 
     def prepare(watch: chain.Watch) -> chain.Prepared:

@@ -27,6 +27,7 @@ from llmtp.cli.options import (
     ParallelOpt,
     QuantOpt,
     QuietOpt,
+    RpcOpt,
     StrictOpt,
     TempOpt,
 )
@@ -72,6 +73,7 @@ def command(
     mmproj: MmprojOpt = "off",
     engine: EngineOpt = None,
     strict: StrictOpt = False,
+    rpc: RpcOpt = None,
     host: HostOpt = None,
     port: PortOpt = None,
     api_key_file: ApiKeyFileOpt = None,
@@ -92,7 +94,9 @@ def command(
         _check_no_place(to, host, port, api_key_file)
         host = LOOPBACK
     asked = files_asked(model, draft, quant, mmproj, offline)
-    wanted = wishes.plan_wishes(ctx_size, n_max, asked.draft, kv_type, parallel, margin, strict)
+    wanted = wishes.plan_wishes(
+        ctx_size, n_max, asked.draft, kv_type, parallel, margin, strict, rpc
+    )
     serving = wishes.serving(host, port or _PORT, api_key_file, False, temp, is_checked=False)
     prepared = chain.prepare(asked, wanted, serving, engine, extra or ())
     served = _served(prepared, to)

@@ -145,6 +145,14 @@ TempOpt = Annotated[
 ]
 
 
+RpcOpt = Annotated[
+    str | None,
+    typer.Option(
+        "--rpc",
+        metavar="HOST:PORT[=SIZE][,...]",
+        help="Also use devices of these workers (llmtp worker), of each at most SIZE.",
+    ),
+]
 NodesOpt = Annotated[
     int,
     typer.Option(

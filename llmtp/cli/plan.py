@@ -23,6 +23,7 @@ from llmtp.cli.options import (
     ParallelOpt,
     QuantOpt,
     QuietOpt,
+    RpcOpt,
     StrictOpt,
 )
 
@@ -76,6 +77,7 @@ def command(
     mmproj: MmprojOpt = "off",
     engine: EngineOpt = None,
     strict: StrictOpt = False,
+    rpc: RpcOpt = None,
     vram: VramOpt = None,
     backend: BackendOpt = None,
     users: UsersOpt = None,
@@ -99,8 +101,10 @@ def command(
     if demand is not None:
         engine = engine or LLAMA_SERVER  # sizing counts for both, whatever the profile says
     asked = files_asked(model, draft, quant, mmproj, offline)
-    wanted = wishes.plan_wishes(ctx_size, n_max, asked.draft, kv_type, parallel, margin, strict)
-    cards = wishes.imagined_cards(vram, backend)
+    wanted = wishes.plan_wishes(
+        ctx_size, n_max, asked.draft, kv_type, parallel, margin, strict, rpc
+    )
+    cards = wishes.imagined_cards(vram, backend, with_workers=rpc is not None)
 
     def prepare(wanted: Wishes, cards: Sequence[Device] | None) -> chain.Prepared:
         serving = wishes.ANY_SERVING

@@ -30,6 +30,7 @@ from llmtp.cli.options import (
     PortOpt,
     QuantOpt,
     QuietOpt,
+    RpcOpt,
     StrictOpt,
     TempOpt,
     VerboseOpt,
@@ -67,6 +68,7 @@ def command(
     mmproj: MmprojOpt = "off",
     engine: EngineOpt = None,
     strict: StrictOpt = False,
+    rpc: RpcOpt = None,
     nodes: NodesOpt = 1,
     node_rank: NodeRankOpt = 0,
     master: MasterOpt = None,
@@ -96,7 +98,7 @@ def command(
     machines = wishes.nodes(nodes, node_rank, master)
     wishes.check_part(machines, ask, makes_key=make_key)
     wanted = wishes.plan_wishes(
-        ctx_size, n_max, asked.draft, kv_type, parallel, margin, strict, machines
+        ctx_size, n_max, asked.draft, kv_type, parallel, margin, strict, rpc, machines
     )
     serving = wishes.serving(host, port, api_key_file, make_key, temp, is_checked=not detach)
     if dry_run:

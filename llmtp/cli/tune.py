@@ -20,6 +20,7 @@ from llmtp.cli.options import (
     OfflineOpt,
     QuantOpt,
     QuietOpt,
+    RpcOpt,
 )
 from llmtp.errors import UsageError
 from llmtp.text import clean
@@ -68,6 +69,7 @@ def command(
     ctx_size: CtxOpt = "auto",
     kv_type: KvTypeOpt = None,
     margin: MarginOpt = None,
+    rpc: RpcOpt = None,
     engine: EngineOpt = None,
     offline: OfflineOpt = False,
     _quiet: QuietOpt = False,
@@ -100,7 +102,7 @@ def command(
     work = Work.of(workload, 0.0 if temp is None else temp)
     _no_drafting(extra or [])
     asked = files_asked(model, draft, quant, "off", offline)
-    wanted = wishes.plan_wishes(ctx_size, str(TOP), "wanted", kv_type, None, margin, False)
+    wanted = wishes.plan_wishes(ctx_size, str(TOP), "wanted", kv_type, None, margin, False, rpc)
     serving = wishes.serving(config.LOOPBACK, None, None, False, None)
 
     def prepare(watch: chain.Watch) -> chain.Prepared:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from llmtp import config
 from llmtp.cli.options import KvType, parse_ctx, parse_n_max
@@ -12,12 +13,16 @@ from llmtp.engine.kinds import names_vllm
 from llmtp.errors import UsageError
 from llmtp.machine.devices import Device
 from llmtp.machine.peaks import known_cards, peak_of
+from llmtp.machine.workers import parse_workers
 from llmtp.plan.sizing import DEFAULT_CTX, MOST_USERS, Demand
 from llmtp.plan.wishes import Nodes, Wishes
 from llmtp.ports import free_port, is_address, is_free
 from llmtp.server import access
 from llmtp.text import clean
 from llmtp.units import format_count, parse_count, parse_size
+
+if TYPE_CHECKING:
+    from llmtp.lending import Lent
 
 _BACKENDS = {"cuda": "CUDA", "vulkan": "Vulkan", "metal": "Metal", "rocm": "ROCm"}
 #: As in vLLM's recipes for several machines.
@@ -34,6 +39,7 @@ def plan_wishes(
     parallel: int | None,
     margin: str | None,
     strict: bool,
+    rpc: str | None = None,
     nodes: Nodes | None = None,
 ) -> Wishes:
     """The planning options of a command."""
@@ -48,7 +54,28 @@ def plan_wishes(
         # Machines that each gave up something of their own would not fit each other.
         strict=strict or nodes is not None,
         nodes=nodes,
+        workers=parse_workers(rpc),
     )
+
+
+def lent(host: str, port: int, threads: int | None, engine: str | None, *, keeps: bool) -> Lent:
+    """What `llmtp worker` starts."""
+    from llmtp.engine.llama.find import find_engine
+    from llmtp.lending import lend
+    from llmtp.machine.host import usable_cores
+    from llmtp.machine.interfaces import private_address
+
+    if names_vllm(engine):
+        raise UsageError(
+            "vLLM has no workers of this kind",
+            rule="rpc",
+            expected="the RPC server that comes with llama-server",
+            fix="leave out --engine",
+        )
+    address = private_address(host)
+    if not is_free(address, port):
+        raise _port_taken(address, port)
+    return lend(find_engine(engine), address, port, threads or usable_cores(), keeps=keeps)
 
 
 def nodes(count: int, rank: int, master: str | None) -> Nodes | None:
@@ -132,13 +159,21 @@ def check_part(nodes: Nodes | None, ask: str | None, *, makes_key: bool) -> None
             )
 
 
-def imagined_cards(vram: str | None, backend: str | None) -> list[Device] | None:
+def imagined_cards(
+    vram: str | None, backend: str | None, *, with_workers: bool = False
+) -> list[Device] | None:
     """Empty cards for `--vram 12GiB,12GiB --backend cuda` or `--vram H100`; None plans for the real
     ones."""
     if vram is None:
         if backend is not None:
             raise UsageError("--backend goes with --vram", fix="add --vram 12GiB")
         return None
+    if with_workers:
+        raise UsageError(
+            "--vram and --rpc exclude each other",
+            expected="cards that are not there, or workers that are",
+            fix="leave out --vram",
+        )
     if backend is not None and backend not in _BACKENDS:
         raise UsageError(
             f"--backend {clean(backend, 40)!r} is not known",

@@ -5,21 +5,28 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import count
 from typing import Any
 
 from llmtp.machine.learned import Learned
 from llmtp.machine.tuned import Tuned
+from llmtp.machine.workers import Worker
 from llmtp.text import clean
 from llmtp.units import MiB
 
 _ENGINE_LINE = re.compile(
     r"^\s+(?P<id>\w+): (?P<name>.+) \((?P<total>\d+) MiB, (?P<free>\d+) MiB free\)$"
 )
+RPC = "rpc"
 _BACKENDS = {"CUDA": "cuda", "Vulkan": "vulkan", "Metal": "metal", "MTL": "metal", "ROCm": "rocm",
-             "HIP": "rocm", "SYCL": "sycl", "CANN": "cann", "OpenCL": "opencl"}  # fmt: skip
+             "HIP": "rocm", "SYCL": "sycl", "CANN": "cann", "OpenCL": "opencl",
+             "RPC": RPC}  # fmt: skip
 #: As ggml-vulkan prints a device when it looks for them: `ggml_vulkan: 0 = NAME (RADV) | uma: 1 |`.
 _VULKAN_UMA = re.compile(r"ggml_vulkan: (?P<number>\d+) = .* \| uma: 1 \|")
 _SOFTWARE = ("llvmpipe", "lavapipe", "swiftshader")
+#: Of a device whose engine counts all of it as free, as engines do of a CPU's RAM: what other
+#: programs take of that is not known.
+_OF_ALL_FREE = 7 / 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +48,9 @@ class Device:
 
     `learned` is what starts on it taught, by their kind. One that `shares_ram` has no memory of
     its own (Apple silicon, integrated GPUs; neither was seen by anybody with llmtp yet). `number`
-    is that of the driver, where its memory is known from there.
+    is that of the driver, where its memory is known from there. What a `worker` has is reached
+    over the network, as number `worker_index` of its devices; what kind of device it is there,
+    nobody tells, and its `id` is None where the engine is not told of that worker.
     """
 
     id: str | None
@@ -54,11 +63,21 @@ class Device:
     shares_ram: bool = False
     users: tuple[User, ...] = ()
     number: int | None = None
+    worker: Worker | None = None
+    worker_index: int = 0
 
     @property
     def usable(self) -> bool:
         """Can the plan put a model there? Not on a CPU that calls itself a Vulkan device."""
-        return self.id is not None and self.free_bytes is not None and not self.is_software
+        is_seen = self.id is not None or self.worker is not None
+        return is_seen and self.free_bytes is not None and not self.is_software
+
+    @property
+    def key(self) -> tuple[str | None, str | int | None]:
+        """Which one it is, also where another plan gives it another id."""
+        if self.worker is None:
+            return None, self.id
+        return self.worker.endpoint, self.worker_index
 
     @property
     def is_software(self) -> bool:
@@ -75,6 +94,7 @@ class Device:
             "source": self.source,
             "shares_ram": self.shares_ram,
             "number": self.number,
+            "worker": self.worker.endpoint if self.worker else None,
         }
 
 
@@ -123,6 +143,51 @@ def parse_list_devices(output: str) -> list[Device]:
             )
         )
     return devices
+
+
+def parse_remote_devices(output: str, workers: Sequence[Worker]) -> tuple[Device, ...]:
+    """Devices of workers from `--rpc ... --list-devices`, whose names there are the endpoints."""
+    listed = parse_list_devices(output)
+    return tuple(
+        _remote(device, worker, index)
+        for worker in workers
+        for index, device in enumerate(
+            one for one in listed if one.backend == RPC and one.name == worker.endpoint
+        )
+    )
+
+
+def _remote(device: Device, worker: Worker, index: int) -> Device:
+    """With as much free as may be used of it."""
+    total, free = device.total_bytes or 0, device.free_bytes or 0
+    source = "its worker"
+    if worker.most_bytes is not None:
+        total, source = min(total, worker.most_bytes), "--rpc"
+        free = min(free, total)
+    elif free == total:
+        free, source = round(total * _OF_ALL_FREE), "its worker, which counts all as free"
+    return replace(
+        device,
+        name=f"worker {worker.endpoint}",
+        total_bytes=total,
+        free_bytes=free,
+        source=source,
+        worker=worker,
+        worker_index=index,
+    )
+
+
+def named_for(devices: Sequence[Device], used: Sequence[Device]) -> tuple[Device, ...]:
+    """All of them, with the ids that they have where the engine is told only of the workers of
+    those that are `used`."""
+    told = {device.worker for device in used}
+    numbers = count()
+    return tuple(
+        device
+        if device.worker is None
+        else replace(device, id=f"RPC{next(numbers)}" if device.worker in told else None)
+        for device in devices
+    )
 
 
 def merge_devices(

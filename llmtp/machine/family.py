@@ -94,14 +94,21 @@ class Family:
         except psutil.Error:
             return None
 
-    @signals.hold()
     def is_connected_to(self, port: int) -> bool | None:
         """Has one of them a connection to that port of any machine? None where nobody may look."""
+        ends = self.connected_to()
+        return None if ends is None else any(of == port for _, of in ends)
+
+    @signals.hold()
+    def connected_to(self) -> frozenset[tuple[str, int]] | None:
+        """Addresses and ports at the other ends of their connections; None where nobody may
+        look."""
         try:
-            return any(
-                connection.status == psutil.CONN_ESTABLISHED and connection.raddr.port == port
+            return frozenset(
+                (connection.raddr.ip.removeprefix("::ffff:"), connection.raddr.port)
                 for process in self._members
                 for connection in process.net_connections("tcp")
+                if connection.status == psutil.CONN_ESTABLISHED
             )
         except psutil.Error:
             return None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from llmtp.engine.kinds import Kind
@@ -34,6 +34,19 @@ class Watched:
 
 
 @dataclass(frozen=True, slots=True)
+class Lent:
+    """What a plan has on the devices of a worker, which is asked by one machine only; None of
+    `connected` is not known."""
+
+    endpoint: str
+    planned_bytes: int
+    connected: bool | None
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
 class Use:
     """Memory and power; that of devices by all programs on them, `rss_bytes` by the engine."""
 
@@ -41,6 +54,7 @@ class Use:
     device_used_bytes: int | None = None
     device_total_bytes: int | None = None
     power_w: float | None = None
+    workers: tuple[Lent, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +156,7 @@ class Report:
             "device_used_bytes": self.use.device_used_bytes,
             "device_total_bytes": self.use.device_total_bytes,
             "power_w": self.use.power_w,
+            "workers": [one.to_dict() for one in self.use.workers],
             "advice": None if advice is None else {**advice[1].to_dict(), "over": advice[0]},
             "refused": dict(look.refused),
         }

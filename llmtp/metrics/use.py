@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from llmtp.machine.identity import ProcessId
-from llmtp.metrics.report import Use
+from llmtp.metrics.report import Lent, Use
+from llmtp.ports import is_address
+from llmtp.text import clean
 from llmtp.told import count
 
 if TYPE_CHECKING:
@@ -17,12 +20,33 @@ _MOST_CARDS = 64
 _ENGINES = ("llama", "vllm", "python")
 
 
+def lent_by_worker(plan: Mapping[str, Any]) -> dict[str, int]:
+    """What a plan, as an entry keeps it, has on each worker that it uses, in bytes by endpoint."""
+    found = Counter[str]()
+    for device in _devices(plan):
+        if isinstance(at := device.get("worker"), str) and device.get("id") is not None:
+            found[clean(at, 80)] += count(device.get("used_bytes")) or 0
+    return dict(found)
+
+
+def _devices(plan: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    devices = plan.get("devices")
+    listed = devices if isinstance(devices, list) else []
+    return [one for one in listed if isinstance(one, dict)]
+
+
 class Meter:
     """Memory and power, where the process and its cards are on this machine."""
 
     def __init__(
-        self, pid: int | None, cards: Sequence[CardMeter], total_bytes: int | None
+        self,
+        pid: int | None,
+        cards: Sequence[CardMeter],
+        total_bytes: int | None,
+        workers: Mapping[str, int] | None = None,
     ) -> None:
+        """`workers` are bytes that are planned on each, by endpoint."""
+        self._pid, self._workers = pid, workers or {}
         self._process: ProcessMeter | None = None
         self._cards = cards
         self._total_bytes = total_bytes
@@ -40,19 +64,21 @@ class Meter:
     @classmethod
     def of_plan(cls, server: ProcessId | None, plan: Mapping[str, Any]) -> Meter:
         """Of the process and the cards that a plan uses, where the driver knows all of them."""
-        devices = [one for one in plan.get("devices", ()) if isinstance(one, dict)]
-        used = [one for one in devices if count(one.get("weights_bytes"))]
+        devices = _devices(plan)
+        workers = lent_by_worker(plan)
+        near = [one for one in devices if one.get("worker") is None]
+        used = [one for one in near if count(one.get("weights_bytes"))]
         numbers = [count(one.get("number")) for one in used]
         known = [one for one in numbers if one is not None]
         pid = server.pid if server is not None else None
         if not known or len(known) < len(used) or len(known) > _MOST_CARDS:
-            return cls(pid, (), None)
+            return cls(pid, (), None, workers)
         from llmtp.machine.nvml import CardMeter
 
         totals = [count(one.get("total_bytes")) for one in used]
         sizes = [one for one in totals if one is not None]
         total = sum(sizes) if len(sizes) == len(used) else None
-        return cls(pid, [CardMeter(one) for one in known], total)
+        return cls(pid, [CardMeter(one) for one in known], total, workers)
 
     @classmethod
     def at_port(cls, port: int) -> Meter:
@@ -78,7 +104,21 @@ class Meter:
             _sum([card.used_bytes() for card in self._cards]),
             self._total_bytes,
             _sum([card.power_w() for card in self._cards]),
+            tuple(self._lent()),
         )
+
+    def _lent(self) -> Iterator[Lent]:
+        if self._pid is None or not self._workers:
+            return
+        from llmtp.machine.family import Family
+
+        ends = Family(self._pid).connected_to()
+        for endpoint, planned in self._workers.items():
+            host, _, port = endpoint.rpartition(":")
+            # A name may have any address: then its port has to do.
+            near = None if ends is None else {ip for ip, of in ends if str(of) == port}
+            there = None if near is None else host in near or (not is_address(host) and bool(near))
+            yield Lent(endpoint, planned, there)
 
 
 def _sum(values: Sequence[Any]) -> Any:

@@ -20,12 +20,14 @@ _EMPTY = 0.97
 
 
 def emptied(machine: Machine) -> Machine:
-    """As if nothing else were on its cards; those that share RAM stay as they are."""
+    """As if nothing else were on its cards; those that share RAM, or are of workers, stay as they
+    are."""
     devices = tuple(
         replace(device, free_bytes=max(device.free_bytes, round(device.total_bytes * _EMPTY)))
         if device.free_bytes is not None
         and device.total_bytes is not None
         and not device.shares_ram
+        and device.worker is None
         else device
         for device in machine.devices
     )
@@ -34,9 +36,9 @@ def emptied(machine: Machine) -> Machine:
 
 def card_in_use(ref: Reference, machine: Machine, better: Option) -> Finding:
     """Who holds what an empty card would have for a better plan."""
-    free = {device.id: device.free_bytes or 0 for device in emptied(machine).devices}
-    now = max(usable_devices(machine), key=lambda one: free[one.id] - (one.free_bytes or 0))
-    taken = free[now.id] - (now.free_bytes or 0)
+    free = {device.key: device.free_bytes or 0 for device in emptied(machine).devices}
+    now = max(usable_devices(machine), key=lambda one: free[one.key] - (one.free_bytes or 0))
+    taken = free[now.key] - (now.free_bytes or 0)
     users = ", ".join(f"{user.name} ({format_bytes(user.used_bytes)})" for user in now.users)
     settings = better.settings
     return Finding(

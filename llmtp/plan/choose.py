@@ -8,6 +8,7 @@ from dataclasses import replace
 from llmtp.errors import Finding
 from llmtp.hub.reference import Reference
 from llmtp.machine.devices import Machine
+from llmtp.machine.workers import Worker
 from llmtp.plan.advice import card_in_use, does_not_fit, emptied, short_of
 from llmtp.plan.build import build_plan
 from llmtp.plan.fit import first_settings, fit, tightest_settings
@@ -38,12 +39,22 @@ def make_plan(ref: Reference, machine: Machine, wishes: Wishes, *, partly: bool 
         findings.append(
             Finding("mtp-no-gain", "info", choice.why, fix=f"insist with --n-max {insist}")
         )
+    findings += [_not_needed(worker) for worker in wishes.workers if worker not in plan.workers]
     # Only of the plan that is made in the end: it is another whole choice.
     if partly and plan.given_up and (empty := emptied(machine)) != machine:
         better = next(_options(ref, empty, wishes, partly=True), None)
         if better is not None and missed(ref, wishes, better) < missed(ref, wishes, option):
             findings.append(card_in_use(ref, machine, better))
     return replace(plan, findings=tuple(findings))
+
+
+def _not_needed(worker: Worker) -> Finding:
+    return Finding(
+        "worker-unused",
+        "info",
+        f"the worker {worker.endpoint} is not needed: fewer devices are faster",
+        fix="leave it out of --rpc",
+    )
 
 
 def _options(ref: Reference, machine: Machine, wishes: Wishes, *, partly: bool) -> Iterator[Option]:

@@ -95,7 +95,12 @@ def needed(
             compute=compute.devices[gpu],
             draft=draft_on_gpu if gpu == last else 0,
             overhead=device_overhead(
-                main.shape, settings, placement, compute.fuses_attention, drafts=gpu == last
+                main.shape,
+                settings,
+                placement,
+                compute.fuses_attention,
+                drafts=gpu == last,
+                is_remote=gpu < placement.n_remote,
             ),
         )
         for gpu in range(placement.n_gpus)
@@ -124,7 +129,10 @@ def least(
     for gpu in range(placement.n_gpus):
         is_last = gpu == placement.n_gpus - 1
         size = weights[gpu] + kv[gpu]
-        size += device_overhead(main.shape, settings, placement, True, drafts=is_last)
+        is_remote = gpu < placement.n_remote
+        size += device_overhead(
+            main.shape, settings, placement, True, drafts=is_last, is_remote=is_remote
+        )
         if draft is not None and settings.drafts and is_last:
             size += draft.tensor_bytes.total
         sizes.append(size)

@@ -17,6 +17,8 @@ _VULKAN, _VULKAN_QUANTISED_KV = 285 * MiB, 170 * MiB
 #: Rows that ggml_vk_mul_mat_id_q_f16 pads each of 128 experts to (prealloc_y), two bytes a value.
 _VULKAN_TILE = 128
 _GUESS = 256 * MiB
+#: A worker's: its own context was there before it told what is free.
+REMOTE = 128 * MiB
 _F32 = 4
 #: In RAM: the server; a tokenizer by token, most of it merges; a driver's and its library's share.
 _SERVER = 14 * MiB
@@ -39,8 +41,11 @@ def device_overhead(
     fuses_attention: bool,
     *,
     drafts: bool = True,
+    is_remote: bool = False,
 ) -> int:
     """On a GPU, before a start there has taught better; `drafts`: it has the drafter, if any."""
+    if is_remote:
+        return REMOTE
     has_experts = model.n_experts > 0
     if placement.backend == "cuda":
         # Experts and attention without flash use a library that brings its own.

@@ -9,12 +9,12 @@ from itertools import accumulate
 from llmtp.gguf.model import ModelFacts, block_of, is_expert
 from llmtp.gguf.shape import TextModel
 from llmtp.hub.reference import Reference
-from llmtp.machine.devices import Device, Machine
+from llmtp.machine.devices import Device, Machine, named_for
 from llmtp.plan import memory
 from llmtp.plan.compute import main_compute
 from llmtp.plan.kv import kv_by_layer
 from llmtp.plan.memory import Needed
-from llmtp.plan.overhead import overhead_kind
+from llmtp.plan.overhead import REMOTE, overhead_kind
 from llmtp.plan.reserve.schedule import MOST_INPUTS
 from llmtp.plan.settings import ALL_LAYERS, Placement, Settings
 from llmtp.units import GiB, MiB
@@ -32,8 +32,9 @@ _LEAST_OF_SPLIT = 1 * GiB
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """GPUs (none: RAM) that hold the last `gpu_layers`; the experts of the first `cpu_experts`
-    layers stay in RAM. `margin` None is the default one."""
+    """GPUs (none: RAM) that hold the last `gpu_layers`, those of workers first, so that the output
+    and the drafter are near; the experts of the first `cpu_experts` layers stay in RAM. `margin`
+    None is the default one."""
 
     machine: Machine
     devices: tuple[Device, ...]
@@ -63,26 +64,33 @@ class Place:
         mixed = self.machine.mixed_batches
         if not self.devices:
             return Placement(mixed_batches=mixed)
-        backend = self.devices[0].backend or "unknown"
-        plain = Placement(backend, self.gpu_layers, self.cpu_experts, mixed)
+        backend = self.devices[-1].backend or "unknown"
+        n_remote = sum(device.worker is not None for device in self.devices)
+        plain = Placement(backend, self.gpu_layers, self.cpu_experts, mixed, n_remote=n_remote)
         return replace(plain, split=self._split(ref, settings, plain))
 
     def needed(self, ref: Reference, settings: Settings) -> Needed:
-        """By GPU and in RAM, with what was learned on the only GPU, and the projector on the
-        first."""
+        """By GPU and in RAM, with what was learned on the only GPU, and the projector on the first
+        that is no worker's, if there is one."""
         mmproj = memory.mmproj_bytes(ref.mmproj)
         found = memory.needed(ref.main, ref.draft, settings, self.placement(ref, settings))
         if not self.devices:
             return replace(found, host=replace(found.host, mmproj=mmproj))
-        first = replace(found.devices[0], mmproj=mmproj)
+        on = self._projector_on
+        sees = replace(found.devices[on], mmproj=mmproj)
         if len(self.devices) == 1:
             kind = overhead_kind(ref.main.shape, settings.kv_type, drafts=settings.drafts)
             learned = self.devices[0].learned.get(kind)
             if learned is not None:
                 # What fell far short of it was measured while another program let memory go.
-                overhead = max(learned.overhead_bytes, first.overhead // 2)
-                first = replace(first, overhead=overhead)
-        return replace(found, devices=(first, *found.devices[1:]))
+                overhead = max(learned.overhead_bytes, sees.overhead // 2)
+                sees = replace(sees, overhead=overhead)
+        devices = (*found.devices[:on], sees, *found.devices[on + 1 :])
+        return replace(found, devices=devices)
+
+    @property
+    def _projector_on(self) -> int:
+        return next((i for i, device in enumerate(self.devices) if device.worker is None), 0)
 
     def shortfall(self, ref: Reference, settings: Settings) -> int:
         """Bytes that are missing with the margin kept; 0 or less fits."""
@@ -132,8 +140,8 @@ class Place:
             return ()
         sizes = _by_layer(ref.main, settings, plain)[plain.first_on_gpu(ref.main.shape) :]
         drafter = ref.draft.tensor_bytes.total if ref.draft and settings.drafts else 0
-        taken = [_LEAST_OF_SPLIT] * len(self.devices)
-        taken[0] += memory.mmproj_bytes(ref.mmproj)
+        taken = [_least_of_split(device) for device in self.devices]
+        taken[self._projector_on] += memory.mmproj_bytes(ref.mmproj)
         taken[-1] += drafter
         room = [
             max((device.free_bytes or 0) - other, MiB)
@@ -142,36 +150,56 @@ class Place:
         return tuple(len(part) for part in _shared(sizes, room))
 
 
+def _least_of_split(device: Device) -> int:
+    return _LEAST_OF_SPLIT if device.worker is None else REMOTE + DEVICE_MARGIN
+
+
 def device_margin(asked: int | None, used_bytes: int) -> int:
     """What stays free of a GPU of which so much is used; `asked` is --margin."""
     return max(DEVICE_MARGIN, used_bytes // _MARGIN_SHARE) if asked is None else asked
 
 
 def usable_devices(machine: Machine) -> list[Device]:
-    """GPUs that a plan may use, the one with the most free memory first; those that share RAM only
-    where there is no other."""
+    """GPUs that a plan may use, the one with the most free memory first, and those of workers last;
+    those that share RAM only where there is no other."""
     usable = [device for device in machine.devices if device.usable]
-    own = [device for device in usable if not device.shares_ram]
-    usable = own or usable
-    return sorted(usable, key=lambda device: device.free_bytes or 0, reverse=True)
+    far = [device for device in usable if device.worker is not None]
+    near = [device for device in usable if device.worker is None]
+    own = [device for device in near if not device.shares_ram]
+    return [*_freest_first(own or near), *_freest_first(far)]
+
+
+def _freest_first(devices: Sequence[Device]) -> list[Device]:
+    return sorted(devices, key=lambda device: device.free_bytes or 0, reverse=True)
 
 
 def whole_places(machine: Machine, margin: int | None, text: TextModel) -> list[Place]:
-    """The freest GPU, the freest two of its back end, and so on; RAM where there is no GPU."""
+    """The freest GPU, the freest two of its back end, and so on, then with one of a worker, with
+    two, and so on; RAM where there is no GPU."""
     devices = usable_devices(machine)
     if not devices:
         return [Place(machine, (), margin)]
+    far = [device for device in devices if device.worker is not None]
+    near = [device for device in devices if device.worker is None]
     alike = [
         device
-        for device in devices
-        if device.backend == devices[0].backend and (device.free_bytes or 0) >= _LEAST_OF_SPLIT
+        for device in near
+        if device.backend == near[0].backend and (device.free_bytes or 0) >= _LEAST_OF_SPLIT
     ]
-    # Where layers share a cache, a drafter's may be on another card than the layers it follows.
-    most = 1 if text.shared_kv_layers else max(len(alike), 1)
-    chosen = ((alike or devices)[:count] for count in range(1, most + 1))
-    return [
-        Place(machine, tuple(d for d in machine.devices if d in some), margin) for some in chosen
-    ]
+    near = alike or near[:1]
+    if text.shared_kv_layers:
+        # Layers share a cache: a drafter's may be on another card than the layers it follows.
+        return [_place(machine, some, margin) for some in (near[:1], far[:1]) if some]
+    alone = [near[: n + 1] for n in range(len(near))]
+    with_far = [[*near, *far[: n + 1]] for n in range(len(far))]
+    return [_place(machine, some, margin) for some in (*alone, *with_far)]
+
+
+def _place(machine: Machine, some: Sequence[Device], margin: int | None) -> Place:
+    """On some devices of a machine, of whose workers the engine is told only what it needs."""
+    named = replace(machine, devices=named_for(machine.devices, some))
+    used = [new for old, new in zip(machine.devices, named.devices, strict=True) if old in some]
+    return Place(named, tuple(sorted(used, key=lambda device: device.worker is None)), margin)
 
 
 def _by_layer(main: ModelFacts, settings: Settings, placement: Placement) -> list[int]:

@@ -10,6 +10,7 @@ from llmtp.gguf.model import ModelFacts
 from llmtp.machine.devices import Device, Host
 from llmtp.machine.learned import Learned
 from llmtp.machine.tuned import Tuned
+from llmtp.machine.workers import Worker
 from llmtp.plan.ladder import GivenUp, Step
 from llmtp.plan.memory import Parts
 from llmtp.plan.overhead import overhead_kind
@@ -103,6 +104,11 @@ class Plan:
     def used_devices(self) -> tuple[Usage, ...]:
         """The GPUs that have something of it."""
         return tuple(one for one in self.devices if any(one.device is gpu for gpu in self.gpus))
+
+    @property
+    def workers(self) -> tuple[Worker, ...]:
+        """Those that have something of it, as the engine is told of them."""
+        return tuple(dict.fromkeys(gpu.worker for gpu in self.gpus if gpu.worker is not None))
 
     @property
     def where(self) -> str:

@@ -40,7 +40,8 @@ class Placement:
     They are `split` over several GPUs in their order, so many layers each, or are all on one. The
     experts of the first `cpu_experts` layers stay in RAM (`--n-cpu-moe`). A drafter is on the last
     GPU as a whole. `mixed_batches` is what the build can do: b11434 prepares batches of tokens and
-    images, b10068 does not, and that changes what it computes in.
+    images, b10068 does not, and that changes what it computes in. The first `n_remote` of the GPUs
+    are those of workers; `backend` is that of the others, where there are any.
     """
 
     backend: str = CPU_BACKEND
@@ -48,6 +49,7 @@ class Placement:
     cpu_experts: int = 0
     mixed_batches: bool = True
     split: tuple[int, ...] = ()
+    n_remote: int = 0
 
     @property
     def has_gpu(self) -> bool:
@@ -78,12 +80,17 @@ class Placement:
     def experts_in_ram(self, layer: int) -> bool:
         return layer < self.cpu_experts
 
+    def is_partial(self, model: TextModel) -> bool:
+        """Are layers or experts in RAM, beside a GPU?"""
+        experts = self.cpu_experts > 0 and model.n_experts > 0
+        return self.has_gpu and (self.first_on_gpu(model) > 0 or experts)
+
     def lends(self, model: TextModel) -> bool:
-        """Does a GPU borrow matrices from RAM? Layers or experts are there."""
-        partial = self.first_on_gpu(model) > 0 or (self.cpu_experts > 0 and model.n_experts > 0)
-        return self.has_gpu and partial
+        """Does a GPU borrow matrices from RAM? One of a worker never does (ggml-rpc.cpp, where
+        offload_op is none)."""
+        return self.n_remote < self.n_gpus and self.is_partial(model)
 
     def pipelines(self, model: TextModel) -> bool:
-        """Does the engine prepare several batches at once? Several GPUs hold all of the model
-        (llama-context.cpp, pipeline_parallel)."""
-        return self.n_gpus > 1 and not self.lends(model)
+        """Does the engine prepare several batches at once? Several GPUs hold all of the model, and
+        none is a worker's (llama-context.cpp, pipeline_parallel)."""
+        return self.n_gpus > 1 and not self.n_remote and not self.is_partial(model)

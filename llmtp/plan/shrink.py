@@ -23,12 +23,12 @@ def shrunk(machine: Machine, failed: Plan, margin: int | None, *, in_ram: bool) 
         kept = HOST_MARGIN if margin is None or failed.gpus else margin
         most, host = _less(failed.host_parts.total + shared) + kept, machine.host
         return replace(machine, host=replace(host, available_bytes=min(host.available_bytes, most)))
-    taken = {one.device.id: one.parts.total for one in failed.used_devices}
+    taken = {one.device.key: one.parts.total for one in failed.used_devices}
 
     def with_less(device: Device) -> Device:
-        if device.id not in taken or device.free_bytes is None:
+        if device.key not in taken or device.free_bytes is None:
             return device
-        less = _less(taken[device.id])
+        less = _less(taken[device.key])
         most = less + device_margin(margin, less)
         return replace(device, free_bytes=min(device.free_bytes, most))
 

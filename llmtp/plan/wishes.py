@@ -7,6 +7,7 @@ from typing import Literal
 
 from llmtp.errors import UsageError
 from llmtp.gguf.shape import TextModel
+from llmtp.machine.workers import Worker
 from llmtp.plan.kv import KV_TYPES, takes
 from llmtp.units import format_count
 
@@ -30,7 +31,7 @@ class Wishes:
 
     `n_max` 0 is MTP off; `margin` is in bytes; `draft_is_wanted` says that MTP was asked for
     by name, so that it may not be dropped. `strict` gives up nothing. `nodes` are the machines that
-    serve together, where there are several.
+    serve together, where there are several; `workers` lend their devices.
     """
 
     ctx: Literal["auto", "max"] | int = "auto"
@@ -42,6 +43,7 @@ class Wishes:
     strict: bool = False
     parallel_is_asked: bool = False
     nodes: Nodes | None = None
+    workers: tuple[Worker, ...] = ()
 
 
 def check_wishes(wishes: Wishes, text: TextModel, *, has_draft: bool) -> None:

@@ -14,6 +14,7 @@ from llmtp.chain import Prepared
 from llmtp.cli.render.bars import stacked
 from llmtp.cli.words import summary
 from llmtp.hubname import PREFIX
+from llmtp.machine.devices import Device
 from llmtp.plan.fit import USEFUL_CONTEXT
 from llmtp.plan.grid import Cell
 from llmtp.plan.ladder import next_steps
@@ -61,7 +62,7 @@ def render(console: Console, prepared: Prepared, *, verbose: bool) -> None:
     plan = prepared.plan
     console.print(Text(summary(plan), style="bold"))
     places = [
-        _Place(one.device.name, one.device.id or "not seen by the engine", one.parts,
+        _Place(one.device.name, _id(one.device), one.parts,
                one.device.free_bytes, one in plan.used_devices)
         for one in plan.devices
     ]  # fmt: skip
@@ -88,6 +89,10 @@ def render(console: Console, prepared: Prepared, *, verbose: bool) -> None:
         model = shlex.quote(clean(str(plan.main.path))) if local else plan.name
         line = f"\nllmtp run {model} --dry-run prints the command."
         console.print(line, style="dim", soft_wrap=True)
+
+
+def _id(device: Device) -> str:
+    return device.id or ("not seen by the engine" if device.worker is None else "not needed")
 
 
 def _verdict(places: Sequence[_Place], margin_bytes: int) -> Text:

@@ -9,6 +9,7 @@ from llmtp.engine.command import PROMPTS_LOGGED, Command, Serving, is_flag
 from llmtp.engine.llama.build import Build
 from llmtp.engine.llama.find import Engine, disturbing_variables
 from llmtp.errors import EngineError, Finding, UsageError
+from llmtp.machine.workers import endpoints
 from llmtp.plan.result import Plan
 from llmtp.text import clean, near_names
 from llmtp.units import MiB
@@ -65,7 +66,6 @@ _UNPLANNED = (
     "--n-cpu-moe",
     "--no-kv-offload",
     "--override-tensor",
-    "--rpc",
     "--split-mode",
     "--swa-full",
     "--tensor-split",
@@ -150,6 +150,8 @@ def build_command(plan: Plan, engine: Engine, serving: Serving, extra: Sequence[
 def _options(plan: Plan, serving: Serving) -> list[tuple[str, ...]]:
     devices = [device.id for device in plan.gpus if device.id] or ["none"]
     options: list[tuple[str, ...]] = [("--model", str(plan.main.path))]
+    if plan.workers:  # before what names their devices
+        options.append(("--rpc", endpoints(plan.workers)))
     if plan.draft is not None:
         layers = plan.draft.shape.n_layers + 1 if plan.gpus else 0
         options += [
@@ -234,6 +236,13 @@ def _check_extra(
         if any(name in aliases for name in _ENDING):
             raise UsageError(
                 f"with {flag} the engine ends at once", rule="engine-args", fix=f"leave out {flag}"
+            )
+        if "--rpc" in aliases:
+            raise UsageError(
+                f"{flag} would bring devices that no plan counted",
+                rule="engine-args",
+                expected="options of llmtp before --",
+                fix="use --rpc of llmtp",
             )
         if any(name in aliases for name in _REFUSED):
             raise UsageError(

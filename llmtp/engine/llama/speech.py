@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from llmtp.engine import speech
 from llmtp.engine.llama import failure, past
 from llmtp.engine.llama.build import LISTENING
 from llmtp.engine.llama.redact import Redactor
@@ -35,7 +36,7 @@ class LlamaSpeech:
     def is_idle(self, line: bytes) -> bool:
         return _IDLE in line
 
-    def redactor(self, *, prompts_too: bool) -> Redactor:
+    def redactor(self, *, prompts_too: bool) -> speech.Redactor:
         return Redactor(prompts_too=prompts_too)
 
     def is_about(self, line: str) -> bool:

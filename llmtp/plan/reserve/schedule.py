@@ -171,8 +171,10 @@ def _preferred(t: Tensor, placement: Placement) -> int:
         return NOWHERE
     for source in t.sources:
         if source.is_weight:
-            large = placement.has_gpu and source.on == CPU and _rows(t) >= _OFFLOAD_TOKENS
-            return 0 if large and _supports(0, t, placement) else source.on
+            lender = placement.n_remote  # the first GPU that borrows
+            borrows = source.on == CPU and lender < placement.n_gpus
+            large = borrows and _rows(t) >= _OFFLOAD_TOKENS
+            return lender if large and _supports(lender, t, placement) else source.on
     return NOWHERE
 
 
