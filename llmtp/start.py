@@ -39,7 +39,7 @@ from llmtp.server.life import Life, State
 from llmtp.server.log import RunLog
 from llmtp.server.process import DRAIN_S
 from llmtp.server.proof import Proof
-from llmtp.server.pulse import Pulse
+from llmtp.server.pulse import Pulse, patience_with_workers
 from llmtp.server.session import Session
 from llmtp.story import View
 from llmtp.text import clean
@@ -78,8 +78,15 @@ class Running:
     """A server that is ready and, where MTP is on, proved."""
 
     def __init__(
-        self, session: Session, kind: EngineKind, tally: _Tally, cards: Sequence[CardMeter]
+        self,
+        session: Session,
+        kind: EngineKind,
+        tally: _Tally,
+        cards: Sequence[CardMeter],
+        patience_s: float | None,
     ) -> None:
+        """`patience_s` as of Pulse."""
+        self._patience_s = patience_s
         self.session = session
         self._kept = kind.kept(session.client, lambda: tally.now)
         self._tally = tally
@@ -94,7 +101,7 @@ class Running:
     def watch(self, view: View) -> None:
         """Show samples until the server dies or hangs, which raises, or somebody interrupts."""
         try:
-            sampler, pulse = self._sampler(), Pulse()
+            sampler, pulse = self._sampler(), Pulse(self._patience_s)
             while True:
                 if (error := self.session.log.take_error()) is not None:
                     view.finding(log_lost(self.session.log, error))
@@ -242,7 +249,11 @@ def serve(
             _check_spilled(prepared, session, comparison, proof, view, may_step)
             life.to(State.READY)
             try:
-                return use(Running(session, kind, tally, cards))
+                patience_s = None
+                if plan.workers:
+                    speed = proof.tokens_per_s if proof else None
+                    patience_s = patience_with_workers(plan.ubatch, speed)
+                return use(Running(session, kind, tally, cards, patience_s))
             finally:
                 # Some of the driver's share only comes with a request, and grows with longer ones.
                 asked = proof is not None or tally.now.requests > 0

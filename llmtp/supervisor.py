@@ -26,6 +26,7 @@ from llmtp.server.restarts import Restarts
 from llmtp.start import Running, serve
 from llmtp.story import View
 from llmtp.text import clean
+from llmtp.workers import blame, wait_back
 
 T = TypeVar("T")
 #: So often a server that ran out of memory is started with a smaller plan.
@@ -82,15 +83,19 @@ class Supervisor:
             self._was_proved = True
             return use(running)
 
-        return serve(
-            self._prepared,
-            self._log,
-            self._life,
-            self._view,
-            once_proved,
-            may_step=self._may_step(),
-            marks=self._marks,
-        )
+        try:
+            return serve(
+                self._prepared,
+                self._log,
+                self._life,
+                self._view,
+                once_proved,
+                may_step=self._may_step(),
+                marks=self._marks,
+            )
+        except EngineEndedError as error:
+            blame(error, self._prepared)
+            raise
 
     def _may_step(self) -> bool:
         return self._steps < MOST_STEPS and not self._prepared.request.wishes.strict
@@ -114,6 +119,7 @@ class Supervisor:
         self._view.event(story.restarting(why, wait_s=wait_s, in_a_row=in_a_row))
         signals.check()
         threading.Event().wait(wait_s)
+        wait_back(self._prepared)
 
     def _note(self, text: str) -> None:
         """A word of ours between those of the engine."""

@@ -249,6 +249,35 @@ def test_a_drafter_on_the_wrong_device(line: str, returncode: int) -> None:
     assert "leave out flags behind -- that move layers" in cause.fix
 
 
+@pytest.mark.parametrize(
+    ("line", "returncode", "rule", "words"),
+    [
+        ("/src/ggml/src/ggml-rpc/ggml-rpc.cpp:498: Remote RPC server crashed or returned "
+         "malformed response", -6, "worker-lost", "a worker is gone"),
+        ("0.00.022.872 E Failed to connect to 127.0.0.1:50069", 1, "worker-silent",
+         "the worker 127.0.0.1:50069 cannot be reached"),
+        ("0.00.022.872 E RPC server version mismatch: 3.6.0", 1, "worker-build",
+         "it speaks RPC 3.6.0"),
+    ],
+)  # fmt: skip
+def test_a_worker_that_is_lost(line: str, returncode: int, rule: str, words: str) -> None:
+    cause = explain(returncode, [line])
+    assert cause.rule == rule
+    assert words in cause.message
+
+
+def test_a_worker_out_of_memory_is_named() -> None:
+    """As b10068 says it of a worker that may have no more."""
+    cause = explain(-11, [
+        "0.00.058.383 E ggml_gallocr_reserve_n_impl: failed to allocate RPC0[10.0.0.2:50052] "
+        "buffer of size 10504224",
+        "0.00.058.426 E graph_reserve: failed to allocate compute buffers",
+        "0.00.060.320 E cmn  common_init_: failed to create context with model 'x.gguf'",
+    ])  # fmt: skip
+    assert (cause.rule, cause.out_of) == ("out-of-memory", "device memory")
+    assert cause.message.endswith("10 MiB on RPC0[10.0.0.2:50052]")
+
+
 BACKTRACE = """\
 [New LWP 12199]
 [Thread debugging using libthread_db enabled]

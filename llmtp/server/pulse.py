@@ -21,7 +21,9 @@ class Pulse:
     """Of a server that serves. Between two looks at most GAP_S count: who looks may have been
     stopped himself."""
 
-    def __init__(self) -> None:
+    def __init__(self, patience_s: float | None = None) -> None:
+        """`patience_s` is for one whose workers compute, unseen from here."""
+        self._patience_s = patience_s
         self._last = 0.0
         self._is_silent = False
         self._silent_s = self._still_s = 0.0
@@ -54,10 +56,24 @@ class Pulse:
 
     def hung_s(self) -> float | None:
         """How long it hangs, when that is long enough to say so."""
-        if not self._is_silent or (self._was_working and self._computed_s is None):
+        if not self._is_silent:
             return None
-        lasts = self._still_s if self._was_working else self._silent_s
-        return lasts if lasts >= HANG_S else None
+        if self._was_working and self._computed_s is None and self._patience_s is None:
+            return None
+        lasts, patience_s = self._silent_s, HANG_S
+        if self._was_working and self._patience_s is not None:
+            patience_s = self._patience_s
+        elif self._was_working:
+            lasts = self._still_s
+        return lasts if lasts >= patience_s else None
+
+
+def patience_with_workers(ubatch: int, tokens_per_s: float | None) -> float:
+    """How long a batch may take at most: as long as its tokens, one after the other. A speed of
+    None is not known."""
+    if not tokens_per_s:
+        return STUCK_S
+    return min(max(HANG_S, ubatch / tokens_per_s), STUCK_S)
 
 
 @dataclass(frozen=True, slots=True)

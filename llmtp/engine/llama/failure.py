@@ -21,7 +21,7 @@ _FOLDERS = re.compile(r"\S*/(?=[\w.-]+:\d+: )")
 _TELLING_WORDS = (
     "error", "failed", "assert", "abort", "invalid", "out of memory", "bad_alloc", "requested but",
     "allocate memory", "insufficient memory", "couldn't", "cannot run", "not found", "device lost",
-    "terminate called", "what():", "unavailable",
+    "terminate called", "what():", "unavailable", "remote rpc server",
 )  # fmt: skip
 _ERROR_LEVEL = re.compile(r"[\d.]+ E ")
 _QUIET_LEVEL = re.compile(r"[\d.]+ [ID] ")
@@ -43,7 +43,8 @@ _OUT_OF_MEMORY = re.compile(
 #: What did not fit, and then whose it was: the line that says the first does not say the second
 #: (logs of CUDA and Vulkan, b11434 and b10434).
 _WANTED = re.compile(
-    r"failed to allocate (?P<place>[A-Za-z_]+\d*) buffer of size (?P<size>\d{1,15})"
+    r"failed to allocate (?P<place>[A-Za-z_]+\d*(?:\[[\w.:-]{1,80}\])?) buffer of size "
+    r"(?P<size>\d{1,15})"
 )
 _ON_DEVICE = re.compile(
     r"(?:cuda|hip)Malloc|OutOfDeviceMemory|device memory|(?:CUDA|ROCm) error|cuMem|kIOGPU|"

@@ -22,7 +22,8 @@ _SPEAKER = re.compile(rb"(?:\w{1,40} {1,20}[\w~()]{1,40}|\w{0,60}_\w{0,60}): ")
 _QUOTED = re.compile(rb"(?<=got exception: ).*|['\"{].*", re.DOTALL)
 #: Lines without a stamp that come of a crash, not of a request.
 _CRASH = re.compile(
-    rb"\S+\.(?:c|cpp|cu|cuh|h|hpp|m|metal|comp):\d+: (?:GGML_|fatal |pre-allocated |CUDA error)"
+    rb"\S+\.(?:c|cpp|cu|cuh|h|hpp|m|metal|comp):\d+: (?:GGML_|fatal |pre-allocated |CUDA error"
+    rb"|Remote RPC server )"
     rb"|\S+\(\w*\+0x[\da-f]+\)\[0x[\da-f]+\]$|#\d+ +0x[\da-f]+ in |CUDA error: [\w ]+$"
     rb"|  current device: \d+|terminate called after throwing|  what\(\):|Segmentation fault"
 )
