@@ -176,6 +176,8 @@ def _prints_lines(command: str, names: Set[str]) -> bool:
     match command:
         case "run":
             return not names & _ONCE
+        case "worker":
+            return True
         case "top":
             return "--once" not in names
         case "logs":

@@ -30,6 +30,7 @@ COMMANDS: Mapping[str, str] = {
     "export": "export.command",
     "bench": "bench.command",
     "tune": "tune.command",
+    "worker": "worker.command",
     "doctor": "doctor.command",
     "bug-report": "bug_report.command",
     "profiles": "profiles.app",

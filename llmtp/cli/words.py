@@ -125,6 +125,12 @@ def describe(event: Event, *, verbose: bool = False) -> str | None:
             return f"ready in {fields['ready_s']:.1f} s at {fields['url']}/v1 (Ctrl-C stops it)"
         case "joined":
             return f"machine {fields['node_rank']} serves with {fields['first']} (Ctrl-C stops it)"
+        case "lending":
+            return _lending_lines(fields)
+        case "connected":
+            return "a llama-server is connected"
+        case "left":
+            return f"it has left after {format_duration(fields['connected_s'])}"
         case "mtp" if fields["active"]:
             return f"MTP is on: {fields['accepted']} of {fields['drafted']} drafted tokens accepted"
         case "mtp":
@@ -138,6 +144,20 @@ def describe(event: Event, *, verbose: bool = False) -> str | None:
         case "stopped" if fields["reason"] == "asked":
             return f"stopped after {format_duration(fields['uptime_s'])}"
     return None
+
+
+def _lending_lines(fields: dict[str, Any]) -> str:
+    """What is lent, and how to use it."""
+    lines = [
+        f"lends {clean(str(one['name']), 80)} ({clean(str(one['id']), 40)}), "
+        f"{format_bytes(one['total_bytes'])}, {format_bytes(one['free_bytes'])} free"
+        for one in fields["devices"]
+    ]
+    threads = f"{fields['threads']} thread{'' if fields['threads'] == 1 else 's'}"
+    at = f"{fields['host']}:{fields['port']}"
+    lines.append(f"ready at {at}, RPC {fields['rpc_version']}, {threads} (Ctrl-C stops it)")
+    lines.append(f"on the machine with the model: llmtp run MODEL {fields['use']}")
+    return "\n".join(lines)
 
 
 def draining_line(requests: int, at_most_s: float) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 from pathlib import Path
 
@@ -32,6 +33,13 @@ def cpu_flags() -> frozenset[str]:
         return frozenset()
     named = (line for line in lines if line.startswith(("flags", "Features")))
     return frozenset(next(named, "").partition(":")[2].split())
+
+
+def usable_cores() -> int:
+    """Cores that this process may use; of hyperthreads, one each, where that is known."""
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    physical = psutil.cpu_count(logical=False)
+    return max(min(usable or 1, physical or usable or 1), 1)
 
 
 def in_container() -> bool:

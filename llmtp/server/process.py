@@ -34,9 +34,15 @@ class ServerProcess:
     """Owns one child. `on_lines` gets its output, whole lines at a time, in the draining thread."""
 
     def __init__(
-        self, command: Command, on_lines: Callable[[list[bytes]], None], term_wait_s: float
+        self,
+        command: Command,
+        on_lines: Callable[[list[bytes]], None],
+        term_wait_s: float,
+        *,
+        ignores_pipes: bool = False,
     ) -> None:
-        """`term_wait_s` is from TERM to KILL."""
+        """`term_wait_s` is from TERM to KILL. Where it `ignores_pipes`, a client that is gone does
+        not end it (SIGPIPE, which Python ignores itself)."""
         self._on_lines = on_lines
         self._term_wait_s = term_wait_s
         env = dict(os.environ)
@@ -55,6 +61,7 @@ class ServerProcess:
                 stderr=subprocess.STDOUT,
                 bufsize=0,
                 start_new_session=True,
+                restore_signals=not ignores_pipes,
             )
         except OSError as error:
             raise StartFailedError(

@@ -1,0 +1,66 @@
+"""Networks of this machine: which address is meant, and is it one that strangers reach?"""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+from collections.abc import Mapping
+
+import psutil
+
+from llmtp import signals
+from llmtp.config import LOOPBACK
+from llmtp.errors import UsageError
+from llmtp.ports import is_loopback
+from llmtp.text import clean
+
+_NAME = "--host"
+
+
+@signals.hold()
+def addresses() -> Mapping[str, str]:
+    """The IPv4 address of each interface that has one, by its name."""
+    return {
+        name: one.address
+        for name, entries in psutil.net_if_addrs().items()
+        for one in entries
+        if one.family == socket.AF_INET
+    }
+
+
+def private_address(named: str) -> str:
+    """The IPv4 address of an interface, or that address itself.
+
+    Raises UsageError for all interfaces at once, for what is not ours, and for one that the whole
+    internet may reach.
+    """
+    known = addresses()
+    address = LOOPBACK if named == "localhost" else known.get(named, named)
+    shown = clean(named, 60)
+    try:
+        parsed = ipaddress.IPv4Address(address)
+    except ValueError:
+        message = f"{_NAME} {shown!r} is neither an IPv4 address nor an interface"
+        raise _wrong(message, known) from None
+    if parsed.is_unspecified:
+        raise _wrong(f"{_NAME} {shown} would let in every network of this machine", known)
+    if parsed.is_global:
+        raise UsageError(
+            f"{_NAME} {shown} is a public address, and RPC has neither password nor encryption",
+            rule="open-host",
+            expected="an address of a private network",
+            fix="reach it by a tunnel, such as ssh -L or WireGuard, and name its address",
+        )
+    if address not in known.values() and not is_loopback(address):
+        raise _wrong(f"{_NAME} {shown} is no address of this machine", known)
+    return address
+
+
+def _wrong(message: str, known: Mapping[str, str]) -> UsageError:
+    wider = [f"{name} ({one})" for name, one in known.items() if not is_loopback(one)]
+    return UsageError(
+        message,
+        rule="host",
+        expected=f"one interface: {', '.join([*wider, f'localhost ({LOOPBACK})'])}",
+        fix="name one of them",
+    )
