@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, wait
 from dataclasses import dataclass, replace
 from functools import partial
@@ -22,6 +22,7 @@ from llmtp.doctor.engines import Looked, edit_config, engine_checks, look, vllm_
 from llmtp.doctor.exposure import Exposed, security_checks
 from llmtp.doctor.fitting import Fit, best, fit_all
 from llmtp.doctor.hub import hub_checks
+from llmtp.doctor.lent import look_at_workers
 from llmtp.doctor.shell import shell_checks
 from llmtp.doctor.storage import read_storage, storage_checks
 from llmtp.engine.command import quote
@@ -37,6 +38,8 @@ from llmtp.machine.host import cpu_flags, in_container
 from llmtp.machine.pci import graphics_cards, may_render
 from llmtp.machine.tuned import now, recall
 from llmtp.machine.vulkan import is_registered, missing_libraries, registration_elsewhere
+from llmtp.machine.workers import Worker
+from llmtp.metrics.use import lent_by_worker
 from llmtp.packages import read_system
 from llmtp.profiles import Profile, load_profile, profile_names
 from llmtp.server.standing import Known, Standing, survey
@@ -95,8 +98,10 @@ class Report:
         }
 
 
-def examine(environ: Mapping[str, str], say: Callable[[str], None]) -> Report:
-    """This machine now; `say` is told why it takes long where it does."""
+def examine(
+    environ: Mapping[str, str], say: Callable[[str], None], workers: Sequence[Worker] = ()
+) -> Report:
+    """This machine now, with what workers lend; `say` is told why it takes long where it does."""
     system = read_system(environ)
     profiles, broken = _profiles()
     named, broken_config = _named()
@@ -112,14 +117,16 @@ def examine(environ: Mapping[str, str], say: Callable[[str], None]) -> Report:
     finally:
         wait(looking)  # a program that was asked must not outlive us
     used = next((one for one in engines if one.build is not None), None)
-    machine = _machine(used)
+    own = _machine(used)
+    lent_checks, lent = look_at_workers(used.engine if used else None, workers, _users(servers))
+    machine = replace(own, devices=(*own.devices, *lent))
     names = [profile.name for profile in profiles]
     fits = fit_all(names, _imagined(machine) if used is None else machine)
     driver, container = nvidia_driver(), in_container()
     seen = Seen(
-        machine.devices, tuple(graphics_cards()), driver, used,
-        _vulkan(machine.devices, environ), environ, _pids(servers),
-        ours=_ours(machine.devices),
+        own.devices, tuple(graphics_cards()), driver, used,
+        _vulkan(own.devices, environ), environ, _pids(servers),
+        ours=_ours(own.devices),
         nvidia=tuple(card.name for card in nvidia_cards()),
         renders=may_render(), in_container=container,
     )  # fmt: skip
@@ -128,6 +135,7 @@ def examine(environ: Mapping[str, str], say: Callable[[str], None]) -> Report:
     checks = [
         *computer_checks(_computer(machine, container), system),
         *card_checks(seen, system),
+        *lent_checks,
         *engine_checks(engines, system),
         *vllm_checks(),
         *broken_config,
@@ -254,6 +262,16 @@ def _ours(devices: Iterable[Device]) -> frozenset[int]:
 
 def _is_there(known: Known) -> bool:
     return known.standing is not Standing.OVER
+
+
+def _users(servers: Iterable[Known]) -> dict[str, str]:
+    """Of workers, by endpoint."""
+    return {
+        endpoint: known.entry.id
+        for known in servers
+        if _is_there(known)
+        for endpoint in lent_by_worker(known.entry.plan)
+    }
 
 
 def _exposed(known: Known) -> Exposed:

@@ -12,6 +12,7 @@ from llmtp.cli.render.columns import Column, print_columns
 from llmtp.doctor.check import Check, Status
 from llmtp.doctor.examine import Report
 from llmtp.doctor.fitting import Fit
+from llmtp.engine.command import quote
 from llmtp.text import clean
 from llmtp.units import format_bytes, format_count
 
@@ -21,8 +22,8 @@ _MOST_WIDTH = 110
 _LONGEST = 600
 
 
-def render(console: Console, report: Report) -> None:
-    """Everything, in the order in which a model needs it."""
+def render(console: Console, report: Report, rpc: str) -> None:
+    """Everything, in the order in which a model needs it; `rpc` is how workers were named."""
     width = max(len(check.id) for check in report.checks)
     for area in dict.fromkeys(check.area for check in report.checks):
         console.print(Text(area, style="bold"))
@@ -31,7 +32,7 @@ def render(console: Console, report: Report) -> None:
                 _line(console, check, width)
     console.print(Text("profiles", style="bold"))
     _profiles(console, report.profiles)
-    console.print(_end(report), soft_wrap=True)
+    console.print(_end(report, rpc), soft_wrap=True)
 
 
 def _line(console: Console, check: Check, width: int) -> None:
@@ -89,7 +90,7 @@ def _cell(fit: Fit, of: str) -> str:
     return clean(fit.device or "", 60)
 
 
-def _end(report: Report) -> Text:
+def _end(report: Report, rpc: str) -> Text:
     fails = sum(check.status == "fail" for check in report.checks)
     warns = sum(check.status == "warn" for check in report.checks)
     counted = [
@@ -103,4 +104,6 @@ def _end(report: Report) -> Text:
         return Text(
             f"{told}; nothing can run yet: type what stands behind an arrow, then doctor again"
         )
-    return Text(f"{told}; run it: llmtp run {first.name}")
+    lend = all(one.status == "pass" for one in report.checks if one.id.startswith("worker"))
+    with_workers = f" --rpc {quote(rpc)}" if rpc and lend else ""
+    return Text(f"{told}; run it: llmtp run {first.name}{with_workers}")

@@ -209,6 +209,9 @@ def _positions(sample: Sample, n_max: int, width: int) -> str:
 
 def _memory(plan: Plan, sample: Sample) -> str:
     ram = f"RAM {format_bytes(sample.rss_bytes)}"
+    lent = [one for one in plan.used_devices if one.device.worker is not None]
+    if lent:
+        ram += "".join(f"  {u.device.name} {format_bytes(u.parts.total)} planned" for u in lent)
     if sample.device_used_bytes is None or not plan.gpus:
         return ram
     total = format_bytes(sum(gpu.total_bytes or 0 for gpu in plan.gpus))

@@ -16,7 +16,7 @@ from llmtp.cli.output import Out, console
 from llmtp.cli.render.bars import Glyphs, bar, glyphs_for, sparkline
 from llmtp.cli.render.frames import between_frames
 from llmtp.cli.words import context_words, drafts_words
-from llmtp.metrics.report import Report
+from llmtp.metrics.report import Lent, Report
 from llmtp.metrics.totals import Totals
 from llmtp.text import clean
 from llmtp.units import format_bytes, format_count, format_duration, format_percent, format_rate
@@ -97,11 +97,20 @@ def _rows(
     if use.power_w is not None:
         memory.append(f"{use.power_w:,.0f} W")
     rows.append(("memory", "  ".join(memory)))
+    if use.workers:
+        rows.append(("workers", "  ".join(map(_lent, use.workers))))
     for finding in report.findings():
         style = "yellow" if finding.level == "warning" else "cyan"
         fix = f"; {finding.fix}" if finding.fix else ""
         rows.append((finding.rule, Text(f"{finding.message}{fix}", style)))
     return rows
+
+
+def _lent(worker: Lent) -> str:
+    """What it has, and whether the server still holds its connection."""
+    there = {True: "connected", False: "not connected", None: "connection unknown"}
+    planned = format_bytes(worker.planned_bytes)
+    return f"{worker.endpoint} {planned} planned, {there[worker.connected]}"
 
 
 def _model(report: Report) -> str:
