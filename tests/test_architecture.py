@@ -26,7 +26,8 @@ ORDER = ["text", "errors", "signals", "aside", "told", "units", "paths", "packag
          "safetensors", "roles", "pairing",
          "hub", "machine", "plan", "engine", "server", "metrics", "verdict", "tried",
          "selection", "selection_safetensors", "engines", "chain", "users", "export", "spill",
-         "story", "start", "supervisor", "registered", "joining", "detach", "watch", "report",
+         "story", "start", "workers", "supervisor", "registered", "joining", "lending", "detach",
+         "watch", "report",
          "bench", "tune", "doctor", "cli"]  # fmt: skip
 HEAVY = {"rich", "httpx", "psutil", "pynvml", "yaml", "asyncio", "importlib.metadata", "pydantic",
          "huggingface_hub",

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from fake_hub import FakeHub, Repo, fake_hub
 from harness import Cli, Result, chat, wait_until
+from lenders import lender
 from write_commands import BELOW
 
 from llmtp.cli.commands import COMMANDS
@@ -75,9 +76,9 @@ def hub(cli: Cli, crafted: Path, tmp_path: Path) -> Iterator[FakeHub]:
         yield running
 
 
-def told(cli: Cli, line: str) -> dict[str, Any]:
+def told(cli: Cli, line: str, *more: str) -> dict[str, Any]:
     """The data of a command of the table, which works."""
-    words = TYPED.get(line, line).split()
+    words = [*TYPED.get(line, line).split(), *more]
     body = cli(*words, "--json").json
     assert set(body) == ENVELOPE, line
     assert (body["command"], body["ok"], body["exit_code"]) == (words[0], True, 0), body
@@ -105,13 +106,14 @@ def check_below(line: str, data: dict[str, Any]) -> set[str]:
 def test_every_command_has_the_keys_of_the_readme(cli: Cli) -> None:
     listed = {name for name in DATA if "` `" not in name}
     assert listed == set(LINES), "the table has other commands than this test"
-    assert {line.split()[0] for line in LINES} == set(COMMANDS)
+    assert {line.split()[0] for line in LINES} == set(COMMANDS) - {"worker"}  # which goes on
     assert cli("pull", "gemma-4-12b", "-q").code == 0
     seen = set()
-    for line in LINES:
-        data = told(cli, line)
-        assert set(data) == DATA[line], line
-        seen |= check_below(line, data)
+    with lender(cli, "--threads", "1") as one:
+        for line in LINES:
+            data = told(cli, line, *(["--rpc", one.endpoint] if line == "run --detach" else []))
+            assert set(data) == DATA[line], line
+            seen |= check_below(line, data)
     assert seen == {name for name in DATA if "` `" in name}, "nothing was there to compare"
 
 
@@ -125,7 +127,7 @@ def test_a_failure_of_any_command_has_the_envelope_or_the_last_line(cli: Cli) ->
     for words, result in failing(cli):
         assert (result.code, result.stderr) == (2, ""), words
         (body,) = result.lines
-        if words[0] in ("run", "top"):
+        if words[0] in ("run", "top", "worker"):
             assert (body["event"], body["exit_code"]) == ("exit", 2)
         else:
             assert set(body) == ENVELOPE, words
@@ -148,9 +150,19 @@ def test_the_events_of_a_run_have_the_fields_of_the_readme(cli: Cli) -> None:
             event = json.loads(line)
             fields = set(event) - {"event", "at"}
             seen.setdefault(event["event"], set()).update(fields)
-    assert seen == {
-        name: EVENTS[name] for name in EVENTS if name not in ("downloading", "joined", "line")
-    }
+    others = ("downloading", "joined", "lending", "left", "line")
+    assert seen == {name: EVENTS[name] for name in EVENTS if name not in others}
+
+
+def test_the_events_of_a_worker_have_the_fields_of_the_readme(cli: Cli) -> None:
+    with lender(cli, "--threads", "1") as one:
+        with cli.start("run", "crafted", "--json", "--rpc", one.endpoint) as running:
+            running.wait_event("mtp")
+            assert set(one.running.wait_event("connected")) == {"event", "at"}
+            running.interrupt()
+        left = one.running.wait_event("left")
+    for event in (one.lending, left):
+        assert set(event) - {"event", "at"} == EVENTS[event["event"]]
 
 
 @pytest.mark.usefixtures("hub")
