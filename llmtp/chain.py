@@ -6,6 +6,7 @@ import functools
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +20,7 @@ from llmtp.hub import cache, uses
 from llmtp.hub.files import HubFile, Repository
 from llmtp.hub.reference import Asked, Reference
 from llmtp.machine.detect import detect, nvidia_driver
-from llmtp.machine.devices import Device, Machine
+from llmtp.machine.devices import Device, Machine, remembered_devices
 from llmtp.machine.tuned import Remembered, Tuned, now, recall
 from llmtp.machine.workers import Worker
 from llmtp.metrics.use import lent_by_worker
@@ -34,6 +35,7 @@ from llmtp.verdict import Checked, judge
 
 if TYPE_CHECKING:
     from llmtp.hub.fetch import Progress
+    from llmtp.server.entry import Entry
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +65,14 @@ class Prepared:
     request: _Request
     alternatives: tuple[Alternative, ...] = ()
     download_bytes: int = 0
+
+    def check_workers(self) -> None:
+        """Raises UsageError for one of the plan that another server of ours used."""
+        for finding in self.request.look.busy:
+            if any(f" {one.endpoint} " in finding.message for one in self.plan.workers):
+                error = UsageError(finding.message)
+                error.findings = [replace(finding, level="error")]
+                raise error
 
     def to_dict(self) -> dict[str, Any]:
         """The `data` of `plan --json`."""
@@ -102,6 +112,8 @@ class _Look:
         self._on_paper = on_paper
         self._asked, self._cards, self._workers = engine, cards, workers
         self._engine: Program | None = None
+        #: Workers that others used when the machine was looked at.
+        self.busy: tuple[Finding, ...] = ()
 
     def engine(self) -> Program:
         self._engine = self._engine or self.kind.find(self._asked, on_paper=self._on_paper)
@@ -121,30 +133,41 @@ class _Look:
         """As it is now, or with the imagined cards instead of its own."""
         engine = self.engine()
         if self._cards is None:
-            _check_free(self._workers)
-            found = self.kind.machine(engine, self._workers)
+            users = _users(self._workers)
+            self.busy = tuple(_busy(*one) for one in users.items())
+            found = self.kind.machine(engine, [one for one in self._workers if one not in users])
+            lent = (remembered_devices(entry.plan, one) for one, entry in users.items())
+            found = replace(found, devices=(*found.devices, *chain.from_iterable(lent)))
             return replace(found, mixed_batches=engine.mixes_batches, tuned=self.tuned)
         # Who plans for CUDA will have another engine than the wheel, which has none: a new one.
         mixes = engine.mixes_batches or all(card.backend == "cuda" for card in self._cards)
         return Machine(detect("").host, tuple(self._cards), mixes)
 
 
-def _check_free(workers: Sequence[Worker]) -> None:
-    """Raises UsageError for one that another server of ours uses: it would not even answer."""
+def _users(workers: Sequence[Worker]) -> dict[Worker, Entry]:
+    """Of those of them that serve another server of ours: they would not even answer."""
     if not workers:
-        return
+        return {}
     from llmtp.server.standing import live
 
-    asked = {worker.endpoint for worker in workers}
-    for entry in (known.entry for known in live()):
-        used = asked.intersection(lent_by_worker(entry.plan))
-        if used and entry.llmtp.pid != os.getpid():
-            raise UsageError(
-                f"the worker {min(used)} serves {entry.id}, and one machine at a time",
-                rule="worker-busy",
-                expected="a worker that is free",
-                fix=f"end that server: llmtp stop {entry.id}",
-            )
+    entries = [known.entry for known in live() if known.entry.llmtp.pid != os.getpid()]
+    return {
+        worker: entry
+        for worker in workers
+        for entry in entries
+        if worker.endpoint in lent_by_worker(entry.plan)
+    }
+
+
+def _busy(worker: Worker, entry: Entry) -> Finding:
+    return Finding(
+        "worker-busy",
+        "warning",
+        f"the worker {worker.endpoint} serves {entry.id}, and one machine at a time: its memory is "
+        "as it was before that",
+        expected="a worker that is free",
+        fix=f"end that server: llmtp stop {entry.id}",
+    )
 
 
 def prepare(
@@ -165,6 +188,13 @@ def prepare(
     it nothing is. Raises the error of the first link that fails.
     """
     kind = kind_for(engine, asked.model)
+    if wishes.workers and not kind.takes_workers:
+        raise UsageError(
+            f"{kind.product} takes no workers of llama.cpp",
+            rule="rpc",
+            expected="--rpc with llama-server, or --nodes with vLLM",
+            fix="leave out --rpc, or use --engine llama-server",
+        )
     on_paper = watch.progress is None
     look = _Look(kind, engine, cards, wishes.workers, on_paper=on_paper)
     chosen = kind.choose(
@@ -194,7 +224,8 @@ def prepare(
     if watch.progress is not None:
         uses.record(asked.model, reference.models)
     findings = (
-        *checked.findings, *chosen.findings, *found.skipped, *plan.findings, *command.findings,
+        *checked.findings, *chosen.findings, *found.skipped, *look.busy, *plan.findings,
+        *command.findings,
         *_of_tuning(asked, wishes, reference, plan, look, imagined=cards is not None),
     )  # fmt: skip
     request = _Request(wishes, serving, extra, look)

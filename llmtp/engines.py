@@ -82,10 +82,10 @@ class EngineKind:
 
     `version` of a program where that is known without asking it.
     `find` gets `--engine`; where it is `on_paper`, nobody will start it here. `machine` looks at
-    what the program can use, with what workers lend it; `check_workers` raises where one of them
-    cannot be used. `beside` says what a plan is shown beside, for a survey. `kept` is for
-    who keeps a server up, `watched` for who only looks at it, with the context of a request where
-    that is known. `sources` says where the numbers of a plan come from.
+    what the program can use, with what workers lend it, where it `takes_workers`; `check_workers`
+    raises where one of them cannot be used. `beside` says what a plan is shown beside, for a
+    survey. `kept` is for who keeps a server up, `watched` for who only looks at it, with the
+    context of a request where that is known. `sources` says where the numbers of a plan come from.
     """
 
     name: Kind
@@ -97,6 +97,7 @@ class EngineKind:
     check: Callable[[Asked], Checked]
     choose: Chooser
     machine: Callable[[Program, Sequence[Worker]], Machine]
+    takes_workers: bool
     check_workers: Callable[[Program, Sequence[Worker]], None]
     plan: Planner
     smaller: Callable[[Reference, Machine, Wishes, Plan, str], Plan]
@@ -178,22 +179,11 @@ def _check_workers(program: Any, workers: Sequence[Worker]) -> None:
     check_workers(program, workers)
 
 
-def _no_workers(_program: Program, workers: Sequence[Worker]) -> None:
-    if workers:
-        raise UsageError(
-            "vLLM knows no workers of llama.cpp",
-            rule="rpc",
-            expected="--rpc with llama-server; vLLM serves on several machines with --nodes",
-            fix="leave out --rpc, or use --engine llama-server",
-        )
-
-
-def _cards_of_vllm(program: Program, workers: Sequence[Worker]) -> Machine:
+def _cards_of_vllm(program: Program, _workers: Sequence[Worker]) -> Machine:
     """Those that CUDA shows, as the driver knows them; none for a build for the CPU.
 
     On paper, where there are none, it is a machine as in the recipes.
     """
-    _no_workers(program, workers)
     seen = detect("")
     if not isinstance(program, VllmEngine) or program.on_cpu:
         return replace(seen, devices=())
@@ -238,6 +228,7 @@ _KINDS: Mapping[Kind, EngineKind] = {
         check=check,
         choose=_choose_gguf,
         machine=_machine_of_llama,
+        takes_workers=True,
         check_workers=_check_workers,
         plan=make_plan,
         smaller=_smaller_plan,
@@ -258,7 +249,8 @@ _KINDS: Mapping[Kind, EngineKind] = {
         check=check_safetensors,
         choose=_choose_safetensors,
         machine=_cards_of_vllm,
-        check_workers=_no_workers,
+        takes_workers=False,
+        check_workers=lambda *_: None,
         plan=make_vllm_plan,
         smaller=smaller_vllm_plan,
         sources=vllm_part_sources,

@@ -91,12 +91,13 @@ class _Part:
         """To its end, which is raised."""
         self._is_loaded = False
         output = Output(self._speech, self._log, self._hear, prompts_too=False)
-        with signals.hold():
-            self._log.begin()
-            process = ServerProcess(self._command, output.take, self._speech.term_wait_s)
+        process: ServerProcess | None = None
         joined_at: float | None = None
         reason = "asked"
         try:
+            with signals.hold():
+                self._log.begin()
+                process = ServerProcess(self._command, output.take, self._speech.term_wait_s)
             self._view.event(story.starting(process.pid, self._log.path))
             had_connection = False
             while not process.wait_ended(_LOOK_S):
@@ -120,9 +121,10 @@ class _Part:
             reason = error.findings[0].rule
             raise
         finally:
-            self._life.to(State.STOPPING)
-            process.stop()
-            self._view.event(story.stopped(_since(joined_at), reason))
+            if process is not None:
+                self._life.to(State.STOPPING)
+                process.stop()
+                self._view.event(story.stopped(_since(joined_at), reason))
 
     def _died(self, message: str, rule: str, joined_at: float | None) -> ServerDiedError:
         error = ServerDiedError(message, rule=rule, fix=self._see_log("look at the first machine"))

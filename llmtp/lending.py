@@ -29,26 +29,31 @@ from llmtp.server.output import Output
 from llmtp.server.process import ServerProcess
 from llmtp.server.restarts import Restarts
 from llmtp.story import Event, View
-from llmtp.units import GiB, MiB
+from llmtp.supervisor import crash_loop
+from llmtp.units import GiB, MiB, format_bytes
 
 _LOOK_S, _START_LOOK_S = 0.25, 0.05
 #: Who only asks for devices is gone sooner.
 _STAYS_S = 1.0
 _START_S = 60.0
+_HEARD_S = 2.0
 _TERM_WAIT_S = 2.0
 _CPU = "CPU"
+_LITTLE = 1 * GiB
 _ACCEPTED, _CLOSED = "Accepted client connection", "Client connection closed"
 
 
 @dataclass(frozen=True, slots=True)
 class Lent:
-    """What is started: a program of `engine`, at an address of this machine. `cache` is the folder
-    that keeps what was sent, None for nothing."""
+    """What is started: a program of `engine`, at an address of this machine. `devices` are those
+    that the engine would use, or the CPU; `cache` is the folder that keeps what was sent, None for
+    nothing."""
 
     engine: Engine
     program: Path
     host: str
     port: int
+    devices: tuple[str, ...]
     threads: int
     cache: Path | None
 
@@ -59,7 +64,7 @@ class Lent:
     def command(self) -> Command:
         """Its argv and environment."""
         argv = [str(self.program), "--host", self.host, "--port", str(self.port)]
-        argv += ["--threads", str(self.threads)]
+        argv += ["--device", ",".join(self.devices), "--threads", str(self.threads)]
         env: dict[str, str | None] = dict(self.engine.env)
         if self.cache is not None:
             argv.append("--cache")
@@ -77,8 +82,10 @@ def lend(engine: Engine, host: str, port: int, threads: int, *, keeps: bool) -> 
             expected="ggml-rpc-server, which llama.cpp builds with GGML_RPC",
             fix="install another llama.cpp build, or name one with --engine",
         )
+    seen = parse_list_devices(engine.list_devices())
+    devices = tuple(one.id for one in seen if one.usable and one.id is not None) or (_CPU,)
     cache = paths.cache_dir() / "worker" if keeps else None
-    return Lent(engine, program, host, port, threads, cache)
+    return Lent(engine, program, host, port, devices, threads, cache)
 
 
 def exposure(lent: Lent) -> Finding:
@@ -131,9 +138,11 @@ class _Lender:
                 self._start()
             except EngineEndedError as error:
                 was_ready = was_ready or isinstance(error, ServerDiedError)
-                wait_s = self._restarts.failed(error.served_s)
-                if not was_ready or wait_s is None:
+                if not was_ready:
                     raise
+                wait_s = self._restarts.failed(error.served_s)
+                if wait_s is None:
+                    raise crash_loop(error, self._restarts.in_a_row) from error
                 why, in_a_row = error.findings[0], self._restarts.in_a_row
                 self._view.event(story.restarting(why, wait_s=wait_s, in_a_row=in_a_row))
                 signals.check()
@@ -148,16 +157,19 @@ class _Lender:
         self._devices, self._guest = [], _Guest()
         output = Output(RpcSpeech(), self._log, self._hear, prompts_too=True)
         began, reason, ready_at = time.monotonic(), "asked", None
-        with signals.hold():
-            self._log.begin()
-            process = ServerProcess(
-                self._lent.command(), output.take, _TERM_WAIT_S, ignores_pipes=True
-            )
+        process: ServerProcess | None = None
         try:
+            with signals.hold():
+                self._log.begin()
+                process = ServerProcess(
+                    self._lent.command(), output.take, _TERM_WAIT_S, ignores_pipes=True
+                )
             self._view.event(story.starting(process.pid, self._log.path))
             version = self._wait_ready(process, output)
             ready_at = time.monotonic()
             self._view.event(_ready(self._lent, process.pid, version, self._devices))
+            if _CPU in self._lent.devices and (spare := _spare_bytes()) < _LITTLE:
+                self._view.finding(_little(spare))
             while not process.wait_ended(_LOOK_S):
                 signals.check()
                 if (change := self._guest.change()) is not None:
@@ -171,8 +183,9 @@ class _Lender:
             reason = error.findings[0].rule
             raise
         finally:
-            process.stop()
-            self._view.event(story.stopped(time.monotonic() - (ready_at or began), reason))
+            if process is not None:
+                process.stop()
+                self._view.event(story.stopped(time.monotonic() - (ready_at or began), reason))
 
     def _wait_ready(self, process: ServerProcess, output: Output) -> Version:
         deadline = time.monotonic() + _START_S
@@ -185,8 +198,10 @@ class _Lender:
                     break
                 continue
             # What it lends it has said by then; that may still be on its way to us.
-            while not self._guest.was_heard and not process.wait_ended(_START_LOOK_S):
-                pass
+            deadline = min(deadline, time.monotonic() + _HEARD_S)
+            while not self._guest.was_heard and time.monotonic() < deadline:
+                if process.wait_ended(_START_LOOK_S):
+                    break
             return version
         ended = process.returncode is not None
         what = self._ended(process, output) if ended else f"no greeting within {_START_S:.0f} s"
@@ -227,6 +242,20 @@ class _Guest:
         return None
 
 
+def _spare_bytes() -> int:
+    return max(read_host().available_bytes - HOST_MARGIN, 0)
+
+
+def _little(spare: int) -> Finding:
+    return Finding(
+        "worker-full",
+        "warning",
+        f"{format_bytes(spare)} of RAM are left to lend, with {format_bytes(HOST_MARGIN)} kept for "
+        "this machine",
+        fix="end what takes memory here, and start it anew",
+    )
+
+
 def _ready(lent: Lent, pid: int, version: Version, devices: Sequence[Device]) -> Event:
     host = read_host()
     fields = [
@@ -239,7 +268,7 @@ def _ready(lent: Lent, pid: int, version: Version, devices: Sequence[Device]) ->
         for device in devices
     ]
     # Of its RAM the server counts all as free, whatever other programs take.
-    spare = max(host.available_bytes - HOST_MARGIN, 0)
+    spare = _spare_bytes()
     tenths = spare * 10 // GiB
     size = f"{tenths / 10}GiB" if tenths else f"{spare // MiB}MiB"
     most = f"={size}" if any(one.id == _CPU for one in devices) else ""

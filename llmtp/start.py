@@ -34,6 +34,7 @@ from llmtp.metrics.sampler import Meters
 from llmtp.plan.memory import Parts
 from llmtp.plan.overhead import overhead_kind
 from llmtp.plan.result import Plan
+from llmtp.plan.settings import batch_with_workers
 from llmtp.server.answer import Answer, stream_answer
 from llmtp.server.life import Life, State
 from llmtp.server.log import RunLog
@@ -43,6 +44,7 @@ from llmtp.server.pulse import Pulse, patience_with_workers
 from llmtp.server.session import Session
 from llmtp.story import View
 from llmtp.text import clean
+from llmtp.workers import blame
 
 if TYPE_CHECKING:
     from llmtp.machine.nvml import CardMeter
@@ -222,6 +224,7 @@ def serve(
 
     What spilled runs on where the plan may not step down. Raises the error of what fails.
     """
+    prepared.check_workers()
     plan, tally, kind = prepared.plan, _Tally(), prepared.kind
     session = Session(
         plan,
@@ -252,7 +255,8 @@ def serve(
                 patience_s = None
                 if plan.workers:
                     speed = proof.tokens_per_s if proof else None
-                    patience_s = patience_with_workers(plan.ubatch, speed)
+                    batch = batch_with_workers(plan.ubatch, plan.parallel, plan.n_max)
+                    patience_s = patience_with_workers(batch, speed)
                 return use(Running(session, kind, tally, cards, patience_s))
             finally:
                 # Some of the driver's share only comes with a request, and grows with longer ones.
@@ -260,6 +264,8 @@ def serve(
                 if asked and session.process.returncode is None:
                     _learn(plan, _compare(session, tally.allocations, cards))
     except LlmtpError as error:
+        if isinstance(error, EngineEndedError):
+            blame(error, prepared)
         reason = error.findings[0].rule
         raise
     finally:
@@ -321,6 +327,8 @@ def _spilled(
     missing = spill.missing_on_card(plan, comparison)
     if missing is not None or proof is None:
         return missing
+    if plan.workers:  # whose speed is that of a network, too
+        return None
     if spill.is_slow(plan, proof):
         again = session.prove()  # the first request after a start may be slow for another reason
         if again is not None and spill.is_slow(plan, again):

@@ -26,7 +26,7 @@ from llmtp.server.restarts import Restarts
 from llmtp.start import Running, serve
 from llmtp.story import View
 from llmtp.text import clean
-from llmtp.workers import blame, wait_back
+from llmtp.workers import wait_back
 
 T = TypeVar("T")
 #: So often a server that ran out of memory is started with a smaller plan.
@@ -83,19 +83,15 @@ class Supervisor:
             self._was_proved = True
             return use(running)
 
-        try:
-            return serve(
-                self._prepared,
-                self._log,
-                self._life,
-                self._view,
-                once_proved,
-                may_step=self._may_step(),
-                marks=self._marks,
-            )
-        except EngineEndedError as error:
-            blame(error, self._prepared)
-            raise
+        return serve(
+            self._prepared,
+            self._log,
+            self._life,
+            self._view,
+            once_proved,
+            may_step=self._may_step(),
+            marks=self._marks,
+        )
 
     def _may_step(self) -> bool:
         return self._steps < MOST_STEPS and not self._prepared.request.wishes.strict
@@ -112,14 +108,14 @@ class Supervisor:
             raise error
         wait_s = self._restarts.failed(error.served_s)
         if wait_s is None:
-            raise _crash_loop(error, self._restarts.in_a_row) from error
+            raise crash_loop(error, self._restarts.in_a_row) from error
         self._life.to(State.RESTARTING)
         why, in_a_row = error.findings[0], self._restarts.in_a_row
         self._note(f"{why.message}; starting again in {wait_s:.1f} s")
         self._view.event(story.restarting(why, wait_s=wait_s, in_a_row=in_a_row))
         signals.check()
         threading.Event().wait(wait_s)
-        wait_back(self._prepared)
+        wait_back(self._prepared, self._view.finding)
 
     def _note(self, text: str) -> None:
         """A word of ours between those of the engine."""
@@ -148,6 +144,7 @@ class Supervisor:
 
     def _step_down(self, error: EngineEndedError) -> bool:
         """Take the next smaller plan, where there is one."""
+        wait_back(self._prepared, self._view.finding)  # they are asked for their memory
         try:
             smaller = prepare_smaller(self._prepared, error.out_of or "")
         except DoesNotFitError:
@@ -172,7 +169,8 @@ class Supervisor:
         return True
 
 
-def _crash_loop(error: EngineEndedError, times: int) -> ServerDiedError:
+def crash_loop(error: EngineEndedError, times: int) -> ServerDiedError:
+    """That it is given up, and what the last failure was."""
     last = error.findings[0]
     words = f"its last telling lines: {error.last_words}" if error.last_words else None
     return ServerDiedError(

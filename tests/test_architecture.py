@@ -26,7 +26,7 @@ ORDER = ["text", "errors", "signals", "aside", "told", "units", "paths", "packag
          "safetensors", "roles", "pairing",
          "hub", "machine", "plan", "engine", "server", "metrics", "verdict", "tried",
          "selection", "selection_safetensors", "engines", "chain", "users", "export", "spill",
-         "story", "start", "workers", "supervisor", "registered", "joining", "lending", "detach",
+         "story", "workers", "start", "supervisor", "registered", "joining", "lending", "detach",
          "watch", "report",
          "bench", "tune", "doctor", "cli"]  # fmt: skip
 HEAVY = {"rich", "httpx", "psutil", "pynvml", "yaml", "asyncio", "importlib.metadata", "pydantic",

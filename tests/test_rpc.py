@@ -28,11 +28,18 @@ from lenders import (
 
 from llmtp.gguf.facts import read_facts
 from llmtp.gguf.files import open_model
-from llmtp.machine.devices import Device, Host, Machine, named_for, parse_remote_devices
+from llmtp.machine.devices import (
+    Device,
+    Host,
+    Machine,
+    named_for,
+    parse_remote_devices,
+    remembered_devices,
+)
 from llmtp.machine.workers import Worker, parse_workers
 from llmtp.plan.place import whole_places
 from llmtp.ports import free_port
-from llmtp.server.pulse import HANG_S, STUCK_S, Pulse, patience_with_workers
+from llmtp.server.pulse import HANG_S, STUCK_S, WORKERS_S, Pulse, patience_with_workers
 from llmtp.units import GiB, MiB
 
 CRAFTED = Path(__file__).parent / "crafted" / "crafted.gguf"
@@ -112,7 +119,7 @@ def engine(cli: Cli) -> str:
 
 
 def two(stack: ExitStack, cli: Cli) -> tuple[Lender, Lender]:
-    first, second = (stack.enter_context(lender(cli)) for _ in range(2))
+    first, second = (stack.enter_context(lender(cli, "--threads", "1")) for _ in range(2))
     return first, second
 
 
@@ -208,6 +215,8 @@ def test_a_worker_that_is_no_good_is_named(cli: Cli, command: str) -> None:
         (",".join(f"a:{n}" for n in range(1, 18)), "names 17 workers"),
         ("-rf:1", "names no worker"),
         ("a b:1", "names no worker"),
+        ("a..b:1", "names no worker"),
+        ("a" * 64 + ":1", "names no worker"),
     ],
 )
 def test_rpc_takes_addresses(cli: Cli, rpc: str, words: str) -> None:
@@ -217,6 +226,9 @@ def test_rpc_takes_addresses(cli: Cli, rpc: str, words: str) -> None:
 
 
 def test_rpc_goes_with_llama_server_and_real_cards(cli: Cli) -> None:
+    other = cli("plan", "gemma-4-31b", "--engine", "vllm", "--rpc", "a:1", "--offline")
+    assert_one_clear_line(other, 2)
+    assert "vLLM takes no workers of llama.cpp" in other.stderr
     cards = cli("plan", "crafted", "--rpc", "a:1", "--vram", "12GiB")
     assert_one_clear_line(cards, 2)
     assert "--vram and --rpc exclude each other" in cards.stderr
@@ -272,7 +284,7 @@ def test_a_worker_that_is_not_needed_is_left_alone(cli: Cli) -> None:
         assert "worker-unused" in rules
         shown = cli("plan", "crafted", "--rpc", rpc).stdout
         assert f"worker {first.endpoint}" in shown
-        assert "not needed" in shown
+        assert "(not used)" in shown
 
 
 def test_a_worker_that_dies_during_a_request_is_named_and_comes_back(cli: Cli) -> None:
@@ -328,7 +340,8 @@ def test_patience_grows_with_what_a_batch_may_take() -> None:
     """Workers compute unseen: only how fast they were tells how long they may be silent."""
     assert patience_with_workers(512, 100.0) == HANG_S
     assert patience_with_workers(512, 4.0) == 128.0
-    assert patience_with_workers(512, None) == patience_with_workers(512, 0.01) == STUCK_S
+    assert patience_with_workers(512, 0.01) == STUCK_S
+    assert patience_with_workers(512, None) == WORKERS_S
     for patience_s, seconds in ((None, 2 * HANG_S), (128.0, 128.0)):
         pulse, now = Pulse(patience_s), 0.0
         pulse.answered(working=True)
@@ -391,7 +404,12 @@ def test_who_uses_a_worker_is_told_everywhere(cli: Cli) -> None:
         assert started.code == 0, started.stderr
         server = started.json["data"]["id"]
         stack.callback(cli, "stop", server)
-        busy = cli("plan", "crafted", "--rpc", one.endpoint)
+        again = cli("run", "crafted", "--detach", "--rpc", one.endpoint, "--json")
+        assert again.json["data"]["was_running"]
+        planned = cli("plan", "crafted", "--rpc", one.endpoint, "--json")
+        assert planned.json["data"]["devices"][-1]["source"] == "its last start"
+        assert "worker-busy" in [one["rule"] for one in planned.json["findings"]]
+        busy = cli("run", "crafted", "--ask", "hi", "--rpc", one.endpoint)
         assert_one_clear_line(busy, 2)
         assert f"serves {server}, and one machine at a time" in busy.stderr
         assert f"llmtp stop {server}" in busy.stderr
@@ -437,6 +455,8 @@ def test_plans_put_the_drafter_near_and_workers_last() -> None:
         ["CUDA0", "CUDA1"],
         ["RPC0", "CUDA0", "CUDA1"],
         ["RPC0", "RPC1", "CUDA0", "CUDA1"],
+        ["RPC0"],
+        ["RPC0", "RPC1"],
     ]
     names = [[d.name for d in place.devices] for place in whole_places(machine, None, text)]
     assert names[2][0] == "worker w1:1"  # the larger one, though it stands second
@@ -454,12 +474,22 @@ def test_a_device_of_a_worker_is_known_under_any_id() -> None:
         "  CUDA0: NVIDIA H100 (81559 MiB, 81000 MiB free)\n"
         "  RPC0: w0:1 (24576 MiB, 20000 MiB free)\n"
         "  RPC1: w1:50052 (1000 MiB, 1000 MiB free)\n"
-        "  RPC2: w1:50052 (2000 MiB, 1500 MiB free)\n"
-        "  RPC3: stranger:1 (2000 MiB, 1500 MiB free)\n"
+        "  RPC2: w1:50052 (0 MiB, 0 MiB free)\n"
+        "  RPC3: w1:50052 (2000 MiB, 1500 MiB free)\n"
+        "  RPC4: stranger:1 (2000 MiB, 1500 MiB free)\n"
     )
     devices = parse_remote_devices(listed, workers)
-    assert [one.key for one in devices] == [("w0:1", 0), ("w1:50052", 0), ("w1:50052", 1)]
+    assert [one.key for one in devices] == [("w0:1", 0), ("w1:50052", 0), ("w1:50052", 2)]
     assert [one.free_bytes for one in devices] == [GiB, 875 * MiB, 1500 * MiB]
+    assert [one.id for one in named_for(devices, devices)] == ["RPC0", "RPC1", "RPC3"]
     only_last = named_for(devices, devices[2:])
-    assert [one.id for one in only_last] == [None, "RPC0", "RPC1"]
+    assert [one.id for one in only_last] == [None, "RPC0", "RPC2"]
     assert [one.key for one in only_last] == [one.key for one in devices]
+    swapped = (*devices[1:], devices[0])
+    assert [one.id for one in named_for(swapped, swapped)] == ["RPC0", "RPC2", "RPC3"]
+    kept = {"devices": [one.to_dict() for one in devices]}
+    again = [one for worker in workers for one in remembered_devices(kept, worker)]
+    assert [(one.key, one.free_bytes) for one in again] == [
+        (one.key, one.free_bytes) for one in devices
+    ]
+    assert not remembered_devices({"devices": [{"worker": "w0:1"}, 3]}, workers[0])

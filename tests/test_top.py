@@ -35,7 +35,8 @@ TOTALS = {"requests", "prompt_tokens", "predicted_tokens", "mean_tokens_per_s",
 SAMPLE = {"id", "url", "engine", "build", "model", "state", "uptime_s", "mtp", "n_max", "slots",
           "busy_slots", "waiting", "ctx_size", "ctx_per_slot", "context_used",
           "fullest_slot_used", "kv_share", "tokens_per_s", "window", "total", "rss_bytes",
-          "device_used_bytes", "device_total_bytes", "power_w", "advice", "refused"}  # fmt: skip
+          "device_used_bytes", "device_total_bytes", "power_w", "workers", "advice",
+          "refused"}  # fmt: skip
 
 
 @contextlib.contextmanager

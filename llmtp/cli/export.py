@@ -50,6 +50,12 @@ class Format(StrEnum):
     preset_ini = "preset-ini"
 
 
+_UNWATCHED = Finding(
+    "workers-unwatched",
+    "warning",
+    "only llmtp waits for workers, compares their build, and sees one that stalls",
+    fix="start the workers first, or let llmtp run it",
+)
 #: Whose reader does not say itself where the server listens.
 _OURS_TO_PLACE = (Format.sh, Format.systemd)
 ToOpt = Annotated[Format, typer.Option("--to", help="Who shall run it.")]
@@ -104,6 +110,8 @@ def command(
     findings = [*prepared.findings]
     if prepared.download_bytes:
         findings.append(_not_here(asked, engine))
+    if prepared.plan.workers:
+        findings.append(_UNWATCHED)
     data = {"to": to.value, "name": served.name, "text": text}
     started = {"argv": list(served.argv), "env": dict(served.env)}
     env.out.result(data | started, findings, env.out.exact(text))

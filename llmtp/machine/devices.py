@@ -5,13 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import count
 from typing import Any
 
 from llmtp.machine.learned import Learned
 from llmtp.machine.tuned import Tuned
 from llmtp.machine.workers import Worker
 from llmtp.text import clean
+from llmtp.told import count
 from llmtp.units import MiB
 
 _ENGINE_LINE = re.compile(
@@ -49,8 +49,9 @@ class Device:
     `learned` is what starts on it taught, by their kind. One that `shares_ram` has no memory of
     its own (Apple silicon, integrated GPUs; neither was seen by anybody with llmtp yet). `number`
     is that of the driver, where its memory is known from there. What a `worker` has is reached
-    over the network, as number `worker_index` of its devices; what kind of device it is there,
-    nobody tells, and its `id` is None where the engine is not told of that worker.
+    over the network, as number `worker_index` of the `worker_devices` that it lends; what kind of
+    device it is there, nobody tells, and its `id` is None where the engine is not told of that
+    worker.
     """
 
     id: str | None
@@ -65,6 +66,7 @@ class Device:
     number: int | None = None
     worker: Worker | None = None
     worker_index: int = 0
+    worker_devices: int = 1
 
     @property
     def usable(self) -> bool:
@@ -82,7 +84,7 @@ class Device:
     @property
     def is_software(self) -> bool:
         """Is it a CPU that draws as a GPU would?"""
-        return any(word in self.name.lower() for word in _SOFTWARE)
+        return self.worker is None and any(word in self.name.lower() for word in _SOFTWARE)
 
     def to_dict(self) -> dict[str, Any]:
         return {
@@ -95,6 +97,8 @@ class Device:
             "shares_ram": self.shares_ram,
             "number": self.number,
             "worker": self.worker.endpoint if self.worker else None,
+            "worker_index": self.worker_index if self.worker else None,
+            "worker_devices": self.worker_devices if self.worker else None,
         }
 
 
@@ -124,11 +128,15 @@ class Machine:
 
 def parse_list_devices(output: str) -> list[Device]:
     """Devices from llama-server's `--list-devices`, without those that have no memory."""
+    return [device for device in _listed(output) if device.total_bytes]
+
+
+def _listed(output: str) -> list[Device]:
     unified = {f"Vulkan{found['number']}" for found in _VULKAN_UMA.finditer(output)}
     devices = []
     for line in output.splitlines():
         match = _ENGINE_LINE.match(line)
-        if match is None or int(match["total"]) == 0:
+        if match is None:
             continue
         backend = next((b for p, b in _BACKENDS.items() if match["id"].startswith(p)), None)
         devices.append(
@@ -145,27 +153,32 @@ def parse_list_devices(output: str) -> list[Device]:
     return devices
 
 
-def parse_remote_devices(output: str, workers: Sequence[Worker]) -> tuple[Device, ...]:
-    """Devices of workers from `--rpc ... --list-devices`, whose names there are the endpoints."""
-    listed = parse_list_devices(output)
-    return tuple(
-        _remote(device, worker, index)
-        for worker in workers
-        for index, device in enumerate(
-            one for one in listed if one.backend == RPC and one.name == worker.endpoint
-        )
-    )
+def parse_remote_devices(
+    output: str, workers: Sequence[Worker], source: str = "its worker"
+) -> tuple[Device, ...]:
+    """Devices of workers from `--rpc ... --list-devices`, whose names there are the endpoints.
+
+    Those without memory (a library that only computes) are counted, as the engine does.
+    """
+    listed, found = _listed(output), []
+    for worker in workers:
+        own = [one for one in listed if one.backend == RPC and one.name == worker.endpoint]
+        found += [
+            _remote(device, worker, index, len(own), source)
+            for index, device in enumerate(own)
+            if device.total_bytes
+        ]
+    return tuple(found)
 
 
-def _remote(device: Device, worker: Worker, index: int) -> Device:
+def _remote(device: Device, worker: Worker, index: int, of: int, source: str) -> Device:
     """With as much free as may be used of it."""
     total, free = device.total_bytes or 0, device.free_bytes or 0
-    source = "its worker"
     if worker.most_bytes is not None:
         total, source = min(total, worker.most_bytes), "--rpc"
         free = min(free, total)
     elif free == total:
-        free, source = round(total * _OF_ALL_FREE), "its worker, which counts all as free"
+        free, source = round(total * _OF_ALL_FREE), f"{source}, which counts all as free"
     return replace(
         device,
         name=f"worker {worker.endpoint}",
@@ -174,20 +187,42 @@ def _remote(device: Device, worker: Worker, index: int) -> Device:
         source=source,
         worker=worker,
         worker_index=index,
+        worker_devices=of,
     )
+
+
+def remembered_devices(plan: Mapping[str, Any], worker: Worker) -> tuple[Device, ...]:
+    """Those of a worker as a plan had them that somebody kept; what is no device is left out."""
+    devices = plan.get("devices")
+    known = [one for one in devices if isinstance(one, dict)] if isinstance(devices, list) else []
+    found = []
+    for one in known:
+        sizes = [count(one.get(name)) for name in ("total_bytes", "free_bytes")]
+        index, of = (count(one.get(f"worker_{name}")) for name in ("index", "devices"))
+        if one.get("worker") != worker.endpoint or index is None or not of:
+            continue
+        device = Device(None, worker.endpoint, RPC, sizes[0], sizes[1], "its last start")
+        found.append(_remote(device, worker, index, of, device.source))
+    return tuple(found)
 
 
 def named_for(devices: Sequence[Device], used: Sequence[Device]) -> tuple[Device, ...]:
     """All of them, with the ids that they have where the engine is told only of the workers of
-    those that are `used`."""
+    those that are `used`, in this order."""
     told = {device.worker for device in used}
-    numbers = count()
-    return tuple(
-        device
-        if device.worker is None
-        else replace(device, id=f"RPC{next(numbers)}" if device.worker in told else None)
-        for device in devices
-    )
+    first, before = dict[Worker, int](), 0
+    for device in devices:
+        if device.worker in told and device.worker is not None and device.worker not in first:
+            first[device.worker] = before
+            before += device.worker_devices
+
+    def named(device: Device) -> Device:
+        if device.worker is None:
+            return device
+        at = first.get(device.worker)
+        return replace(device, id=None if at is None else f"RPC{at + device.worker_index}")
+
+    return tuple(map(named, devices))
 
 
 def merge_devices(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import socket
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import psutil
 
@@ -18,25 +18,27 @@ _NAME = "--host"
 
 
 @signals.hold()
-def addresses() -> Mapping[str, str]:
-    """The IPv4 address of each interface that has one, by its name."""
-    return {
-        name: one.address
+def addresses() -> Mapping[str, Sequence[str]]:
+    """The IPv4 addresses of each interface that has some, by its name."""
+    found = {
+        name: [one.address for one in entries if one.family == socket.AF_INET]
         for name, entries in psutil.net_if_addrs().items()
-        for one in entries
-        if one.family == socket.AF_INET
     }
+    return {name: ours for name, ours in found.items() if ours}
 
 
 def private_address(named: str) -> str:
     """The IPv4 address of an interface, or that address itself.
 
-    Raises UsageError for all interfaces at once, for what is not ours, and for one that the whole
-    internet may reach.
+    Raises UsageError for all interfaces at once, for an interface of several addresses, for what
+    is not ours, and for an address that the whole internet may reach.
     """
     known = addresses()
-    address = LOOPBACK if named == "localhost" else known.get(named, named)
+    of_name = [LOOPBACK] if named == "localhost" else known.get(named, [named])
     shown = clean(named, 60)
+    if len(of_name) > 1:
+        raise _wrong(f"{_NAME} {shown} has several addresses", {named: of_name})
+    (address,) = of_name
     try:
         parsed = ipaddress.IPv4Address(address)
     except ValueError:
@@ -51,16 +53,18 @@ def private_address(named: str) -> str:
             expected="an address of a private network",
             fix="reach it by a tunnel, such as ssh -L or WireGuard, and name its address",
         )
-    if address not in known.values() and not is_loopback(address):
+    if not is_loopback(address) and not any(address in ours for ours in known.values()):
         raise _wrong(f"{_NAME} {shown} is no address of this machine", known)
     return address
 
 
-def _wrong(message: str, known: Mapping[str, str]) -> UsageError:
-    wider = [f"{name} ({one})" for name, one in known.items() if not is_loopback(one)]
+def _wrong(message: str, known: Mapping[str, Sequence[str]]) -> UsageError:
+    wider = [
+        f"{one} ({name})" for name, ours in known.items() for one in ours if not is_loopback(one)
+    ]
     return UsageError(
         message,
         rule="host",
-        expected=f"one interface: {', '.join([*wider, f'localhost ({LOOPBACK})'])}",
+        expected=f"one address: {', '.join([*wider, f'{LOOPBACK} (this machine only)'])}",
         fix="name one of them",
     )

@@ -15,7 +15,7 @@ from llmtp import signals
 #: `pidfd_getfd`, which has this number on every architecture.
 _PIDFD_GETFD = 438
 #: A machine that does not answer for a minute is gone: it lost power, or its cable.
-_IDLE_S, _EVERY_S, _TRIES = 30, 5, 6
+_IDLE_S, _EVERY_S, _TRIES, _UNANSWERED_MS = 30, 5, 6, 60_000
 
 
 @signals.hold()
@@ -48,3 +48,4 @@ def _ask(handle: int, number: int) -> None:
         ours.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, _IDLE_S)
         ours.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, _EVERY_S)
         ours.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, _TRIES)
+        ours.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _UNANSWERED_MS)

@@ -12,9 +12,11 @@ from llmtp.units import parse_size
 
 #: Where llama.cpp's own server listens when nobody says otherwise.
 PORT = 50052
-MOST_WORKERS = 16
+#: The engine splits a model over no more devices (arg.cpp, --tensor-split).
+MOST_WORKERS = MOST_DEVICES = 15
 #: The engine splits its list at commas and colons, and knows no IPv6; names come back from it cut.
-_HOST = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9.-]{0,62}[A-Za-z0-9])?", re.ASCII)
+_LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9])?"
+_HOST = re.compile(rf"(?=.{{1,64}}\Z){_LABEL}(?:\.{_LABEL})*", re.ASCII)
 _EXAMPLE = f"type for example: --rpc 192.168.1.20:{PORT}"
 
 

@@ -96,7 +96,7 @@ def _step_costs(
     tuned = tuned_for(wishes, ref, place)
     if tuned is not None:
         return StepCosts(tuned.step_costs, f"tune, {tuned.at}")
-    name = place.devices[0].name if place.devices else ""
+    name = place.devices[-1].name if place.devices else ""
     return step_costs(ref.main, ref.draft, place.placement(ref, settings), name)
 
 

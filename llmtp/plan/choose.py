@@ -14,7 +14,7 @@ from llmtp.plan.build import build_plan
 from llmtp.plan.fit import first_settings, fit, tightest_settings
 from llmtp.plan.nmax import choose_n_max
 from llmtp.plan.option import Option, given_up_by, missed
-from llmtp.plan.place import LEAST_LAYERS, Place, whole_places
+from llmtp.plan.place import LEAST_LAYERS, Place, whole_places, widest
 from llmtp.plan.result import Plan
 from llmtp.plan.search import largest
 from llmtp.plan.settings import Settings
@@ -29,7 +29,8 @@ def make_plan(ref: Reference, machine: Machine, wishes: Wishes, *, partly: bool 
     check_wishes(wishes, ref.main.shape, has_draft=ref.draft is not None)
     option = next(_options(ref, machine, wishes, partly=partly), None)
     if option is None:
-        raise does_not_fit(ref, whole_places(machine, wishes.margin, ref.main.shape)[-1], wishes)
+        places = whole_places(machine, wishes.margin, ref.main.shape)
+        raise does_not_fit(ref, widest(places), wishes)
     plan = build_plan(ref, option, wishes)
     findings = [one.finding(short_of(option.place)) for one in plan.given_up]
     pinned = ref.profile is not None and ref.profile.n_max == 0
@@ -39,7 +40,8 @@ def make_plan(ref: Reference, machine: Machine, wishes: Wishes, *, partly: bool 
         findings.append(
             Finding("mtp-no-gain", "info", choice.why, fix=f"insist with --n-max {insist}")
         )
-    findings += [_not_needed(worker) for worker in wishes.workers if worker not in plan.workers]
+    unused = [worker for worker in wishes.workers if worker not in plan.workers]
+    findings += [_unused(worker, ref, option.place) for worker in unused]
     # Only of the plan that is made in the end: it is another whole choice.
     if partly and plan.given_up and (empty := emptied(machine)) != machine:
         better = next(_options(ref, empty, wishes, partly=True), None)
@@ -48,11 +50,16 @@ def make_plan(ref: Reference, machine: Machine, wishes: Wishes, *, partly: bool 
     return replace(plan, findings=tuple(findings))
 
 
-def _not_needed(worker: Worker) -> Finding:
+def _unused(worker: Worker, ref: Reference, place: Place) -> Finding:
+    why = "it has no room for what a device needs beside its layers"
+    if place.is_whole:
+        why = "fewer devices are faster"
+    elif ref.main.shape.shared_kv_layers:
+        why = "layers of this model share a cache, and it is not split"
     return Finding(
         "worker-unused",
         "info",
-        f"the worker {worker.endpoint} is not needed: fewer devices are faster",
+        f"the worker {worker.endpoint} is not used: {why}",
         fix="leave it out of --rpc",
     )
 
@@ -76,7 +83,7 @@ def _options(ref: Reference, machine: Machine, wishes: Wishes, *, partly: bool) 
             yield min(found, key=lambda one: missed(ref, wishes, one))
     if wishes.strict or not partly or not places[0].devices:
         return
-    yield from _partly(ref, places[-1], wishes)
+    yield from _partly(ref, widest(places), wishes)
     yield from _in_ram(ref, machine, wishes)
 
 

@@ -48,7 +48,7 @@ def choose_n_max(wishes: Wishes, ref: Reference, place: Place) -> Choice:
     if tuned is not None:
         return as_tuned(tuned, insists=wishes.draft_is_wanted)
     placement = place.placement(ref, first_settings(wishes, ref.main.shape, 1))
-    name = place.devices[0].name if place.devices else ""
+    name = place.devices[-1].name if place.devices else ""
     gain = best_gain(ref.main, ref.draft, placement, name)
     model = f"cost model: {gain.source}"
     if not gain.pays and not wishes.draft_is_wanted:

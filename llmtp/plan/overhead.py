@@ -85,7 +85,7 @@ def request_overhead(
 ) -> int:
     """In RAM, from the first request on: candidates of samplers, and what the CPU multiplies."""
     candidates = sum(_CANDIDATE * (one.vocabulary_size or 0) for one in (main, draft) if one)
-    if placement.has_gpu and not placement.lends(main.shape):
+    if placement.has_gpu and not placement.is_partial(main.shape):
         return candidates
     return candidates + round(settings.ubatch * max(main.shape.feed_forward) * _Q8_K)
 

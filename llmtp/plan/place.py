@@ -10,6 +10,7 @@ from llmtp.gguf.model import ModelFacts, block_of, is_expert
 from llmtp.gguf.shape import TextModel
 from llmtp.hub.reference import Reference
 from llmtp.machine.devices import Device, Machine, named_for
+from llmtp.machine.workers import MOST_DEVICES
 from llmtp.plan import memory
 from llmtp.plan.compute import main_compute
 from llmtp.plan.kv import kv_by_layer
@@ -175,7 +176,7 @@ def _freest_first(devices: Sequence[Device]) -> list[Device]:
 
 def whole_places(machine: Machine, margin: int | None, text: TextModel) -> list[Place]:
     """The freest GPU, the freest two of its back end, and so on, then with one of a worker, with
-    two, and so on; RAM where there is no GPU."""
+    two, and so on, and those of workers alone; RAM where there is no GPU."""
     devices = usable_devices(machine)
     if not devices:
         return [Place(machine, (), margin)]
@@ -191,8 +192,15 @@ def whole_places(machine: Machine, margin: int | None, text: TextModel) -> list[
         # Layers share a cache: a drafter's may be on another card than the layers it follows.
         return [_place(machine, some, margin) for some in (near[:1], far[:1]) if some]
     alone = [near[: n + 1] for n in range(len(near))]
-    with_far = [[*near, *far[: n + 1]] for n in range(len(far))]
-    return [_place(machine, some, margin) for some in (*alone, *with_far)]
+    with_far = [[*near, *far[: n + 1]] for n in range(min(len(far), MOST_DEVICES - len(near)))]
+    # A small card here would have to hold what the drafter needs.
+    far_alone = [far[: n + 1] for n in range(min(len(far), MOST_DEVICES)) if near]
+    return [_place(machine, some, margin) for some in (*alone, *with_far, *far_alone)]
+
+
+def widest(places: Sequence[Place]) -> Place:
+    """With most devices; of equal ones the first."""
+    return max(places, key=lambda place: len(place.devices))
 
 
 def _place(machine: Machine, some: Sequence[Device], margin: int | None) -> Place:

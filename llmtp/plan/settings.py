@@ -33,6 +33,11 @@ class Settings:
         return self.n_max > 0
 
 
+def batch_with_workers(ubatch: int, parallel: int, n_max: int) -> int:
+    """Tokens that the engine takes at once: a ubatch, but all that drafts of all slots need."""
+    return max(ubatch, parallel * (1 + n_max))
+
+
 @dataclass(frozen=True, slots=True)
 class Placement:
     """What is on GPUs: the last `gpu_layers` of layers and output, as `--gpu-layers` counts.

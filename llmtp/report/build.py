@@ -15,6 +15,7 @@ from llmtp import __version__
 from llmtp.engine.kinds import LLAMA_SERVER
 from llmtp.engine.speech import Speech
 from llmtp.engines import kind_named, kind_of
+from llmtp.metrics.use import lent_by_worker
 from llmtp.report import sections
 from llmtp.report.command import command_lines
 from llmtp.report.engines import candidate_lines, version_lines
@@ -69,7 +70,8 @@ def make_report(entry: Entry | None, environ: Mapping[str, str], state: str) -> 
     """
     models = _models(entry)
     key_file = entry.api_key_file if entry else None
-    redact = Redaction(find_private(environ, tuple(models.values()), key_file))
+    workers = lent_by_worker(entry.plan) if entry else ()
+    redact = Redaction(find_private(environ, tuple(models.values()), key_file, workers))
     made = [sections.happened(entry, state), _build(entry)]
     if entry is not None:
         made.append(_command(entry, redact))

@@ -7,10 +7,11 @@ import os
 import platform
 import pwd
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from llmtp.paths import exists
+from llmtp.ports import is_address
 from llmtp.report.redaction import Private, is_secret_name, secrets_in
 
 _USER_VARIABLES = ("USER", "LOGNAME", "USERNAME", "SUDO_USER")
@@ -18,19 +19,29 @@ _MOST_KEY_BYTES = 1 << 16
 
 
 def find_private(
-    environ: Mapping[str, str], models: tuple[Path, ...], key_file: Path | None
+    environ: Mapping[str, str],
+    models: tuple[Path, ...],
+    key_file: Path | None,
+    workers: Iterable[str] = (),
 ) -> Private:
-    """Of this user, this machine and these models. Keys are read to be looked for, only."""
+    """Of this user, this machine, these models and workers, by their endpoints. Keys are read to be
+    looked for, only."""
     named = [value for name, value in environ.items() if is_secret_name(name)]
     secrets = [value for value in named if not exists(Path(value))]
     folders = {str(path.parent) for path in models if path.is_absolute()}
     return Private(
         homes=tuple(sorted(_homes(environ))),
         users=tuple(dict.fromkeys(_users(environ))),
-        hosts=tuple({platform.node(), socket.gethostname()}),
+        hosts=tuple({platform.node(), socket.gethostname(), *_names(workers)}),
         secrets=secrets_in([*secrets, *_keys(key_file)]),
         folders=tuple(sorted(folders)),
     )
+
+
+def _names(endpoints: Iterable[str]) -> Iterator[str]:
+    """Addresses are found by their form."""
+    hosts = (endpoint.partition(":")[0] for endpoint in endpoints)
+    return (host for host in hosts if not is_address(host))
 
 
 def _homes(environ: Mapping[str, str]) -> set[str]:

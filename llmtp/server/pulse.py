@@ -15,6 +15,8 @@ GAP_S = 5.0
 #: A start without any sign of life, and one that only computes, for so long.
 STILL_S = 60.0
 STUCK_S = 900.0
+#: Of workers nothing is seen from here while they compute.
+WORKERS_S = 180.0
 
 
 class Pulse:
@@ -68,12 +70,12 @@ class Pulse:
         return lasts if lasts >= patience_s else None
 
 
-def patience_with_workers(ubatch: int, tokens_per_s: float | None) -> float:
-    """How long a batch may take at most: as long as its tokens, one after the other. A speed of
-    None is not known."""
+def patience_with_workers(batch: int, tokens_per_s: float | None) -> float:
+    """How long a batch of so many tokens may take at most: as long as they took one after the
+    other, each with its drafts. A speed of None is not known."""
     if not tokens_per_s:
-        return STUCK_S
-    return min(max(HANG_S, ubatch / tokens_per_s), STUCK_S)
+        return WORKERS_S
+    return min(max(HANG_S, batch / tokens_per_s), STUCK_S)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +90,8 @@ class Signs:
 class Progress:
     """Of a start, up to its proof."""
 
-    def __init__(self, now: float) -> None:
+    def __init__(self, now: float, still_s: float = STILL_S) -> None:
+        self._still_s = still_s
         self._signs: Signs | None = None
         self._moved_at = self._computed_at = now
 
@@ -103,4 +106,4 @@ class Progress:
     def stuck_s(self, now: float) -> float | None:
         """For how long nothing has moved, when that is long enough to give up."""
         still, stuck = now - self._computed_at, now - self._moved_at
-        return stuck if still >= STILL_S or stuck >= STUCK_S else None
+        return stuck if still >= self._still_s or stuck >= STUCK_S else None

@@ -19,7 +19,7 @@ from llmtp.server.log import RunLog
 from llmtp.server.output import Output
 from llmtp.server.process import ServerProcess
 from llmtp.server.proof import Proof, prove
-from llmtp.server.pulse import Progress, Signs
+from llmtp.server.pulse import STILL_S, WORKERS_S, Progress, Signs
 from llmtp.text import clean
 
 if TYPE_CHECKING:
@@ -65,7 +65,8 @@ class Session:
         self._started_at = time.monotonic()
         self._ready_at: float | None = None
         self._hangs = False
-        self._progress = Progress(self._started_at)
+        still_s = WORKERS_S if plan.workers else STILL_S
+        self._progress = Progress(self._started_at, still_s)
 
     def __enter__(self) -> Session:
         self._oom_kills = cgroup.oom_kills() or 0

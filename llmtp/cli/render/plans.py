@@ -92,7 +92,7 @@ def render(console: Console, prepared: Prepared, *, verbose: bool) -> None:
 
 
 def _id(device: Device) -> str:
-    return device.id or ("not seen by the engine" if device.worker is None else "not needed")
+    return device.id or ("not seen by the engine" if device.worker is None else "not used")
 
 
 def _verdict(places: Sequence[_Place], margin_bytes: int) -> Text:

@@ -11,6 +11,7 @@ from llmtp.engine.llama.find import Engine, disturbing_variables
 from llmtp.errors import EngineError, Finding, UsageError
 from llmtp.machine.workers import endpoints
 from llmtp.plan.result import Plan
+from llmtp.plan.settings import batch_with_workers
 from llmtp.text import clean, near_names
 from llmtp.units import MiB
 
@@ -150,8 +151,12 @@ def build_command(plan: Plan, engine: Engine, serving: Serving, extra: Sequence[
 def _options(plan: Plan, serving: Serving) -> list[tuple[str, ...]]:
     devices = [device.id for device in plan.gpus if device.id] or ["none"]
     options: list[tuple[str, ...]] = [("--model", str(plan.main.path))]
-    if plan.workers:  # before what names their devices
-        options.append(("--rpc", endpoints(plan.workers)))
+    if plan.workers:
+        # Before what names their devices; and who waits for an answer waits for one batch at most.
+        options += [
+            ("--rpc", endpoints(plan.workers)),
+            ("--batch-size", str(batch_with_workers(plan.ubatch, plan.parallel, plan.n_max))),
+        ]
     if plan.draft is not None:
         layers = plan.draft.shape.n_layers + 1 if plan.gpus else 0
         options += [

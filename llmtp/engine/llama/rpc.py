@@ -13,7 +13,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -23,7 +23,7 @@ from llmtp.engine.ask import ask
 from llmtp.engine.llama.find import Engine
 from llmtp.engine.llama.speech import LlamaSpeech
 from llmtp.engine.speech import Redactor
-from llmtp.errors import EngineError, NotFoundError
+from llmtp.errors import EngineError, NotFoundError, UsageError
 from llmtp.machine.devices import Device, parse_remote_devices
 from llmtp.machine.workers import Worker, endpoints
 from llmtp.ports import free_port
@@ -62,13 +62,13 @@ def greet(host: str, port: int, timeout_s: float = GREET_S) -> Version:
     """The version of the protocol that a server there speaks. Raises SilentError."""
     start = "start it there with: llmtp worker --host ADDRESS"
     try:
+        deadline = time.monotonic() + timeout_s
         with socket.create_connection((host, port), timeout_s) as connection:
-            connection.settimeout(timeout_s)
             connection.sendall(_GREETING)
-            size = int.from_bytes(_receive(connection, 8), "little")
+            size = int.from_bytes(_receive(connection, 8, deadline), "little")
             if not _NUMBERS <= size <= _MOST_ANSWER:
                 raise SilentError("is no RPC server of llama.cpp", "look at the address and port")
-            major, minor, patch, *_ = _receive(connection, size)
+            major, minor, patch, *_ = _receive(connection, size, deadline)
             return major, minor, patch
     except TimeoutError as error:
         raise SilentError(
@@ -87,10 +87,14 @@ def greet(host: str, port: int, timeout_s: float = GREET_S) -> Version:
         raise SilentError(f"cannot be reached: {error.strerror or error}", start) from error
 
 
-def _receive(connection: socket.socket, size: int) -> bytes:
-    """Exactly so many bytes; raises EOFError where it ends before."""
+def _receive(connection: socket.socket, size: int, deadline: float) -> bytes:
+    """Exactly so many bytes; raises EOFError where it ends before, TimeoutError at the deadline,
+    however slowly they come."""
     got = b""
     while len(got) < size:
+        if (left := deadline - time.monotonic()) <= 0:
+            raise TimeoutError
+        connection.settimeout(left)
         piece = connection.recv(size - len(got))
         if not piece:
             raise EOFError
@@ -98,9 +102,12 @@ def _receive(connection: socket.socket, size: int) -> bytes:
     return got
 
 
-def check_workers(engine: Engine, workers: Sequence[Worker]) -> None:
-    """Raises NotFoundError for one that does not answer, EngineError for one of another build, or
-    where this build has no RPC."""
+def check_workers(engine: Engine, workers: Sequence[Worker]) -> bool:
+    """Are all there, and of this build? False where this build cannot tell whether they are.
+
+    Raises NotFoundError for one that does not answer, EngineError for one of another build, or
+    where this build has no RPC, UsageError for one that is named twice.
+    """
     if not engine.build.has("--rpc"):
         raise EngineError(
             f"{engine.path} was built without RPC",
@@ -108,7 +115,7 @@ def check_workers(engine: Engine, workers: Sequence[Worker]) -> None:
             expected="a build with GGML_RPC",
             fix="install another llama.cpp build, or name one with --engine",
         )
-    own = own_version(engine)
+    own = _own_version(engine)
     asked = [begin(partial(greet, worker.host, worker.port)) for worker in workers]
     for worker, future in zip(workers, asked, strict=True):
         try:
@@ -125,21 +132,55 @@ def check_workers(engine: Engine, workers: Sequence[Worker]) -> None:
                 observed=f"RPC {_words(version)}",
                 fix="install the same llama.cpp on both machines",
             )
+    _check_distinct(workers)
+    return own is not None
 
 
-def own_version(engine: Engine) -> Version | None:
-    """What the RPC server of the same build says of itself; None where there is none."""
+def _check_distinct(workers: Sequence[Worker]) -> None:
+    """Two names of one would count its memory twice, and the second would wait for the first."""
+    seen = dict[tuple[str, int], Worker]()
+    for worker in workers:
+        at = socket.gethostbyname(worker.host), worker.port
+        if at in seen:
+            raise UsageError(
+                f"--rpc names one worker twice: {seen[at].endpoint} and {worker.endpoint}",
+                rule="rpc",
+                fix=f"leave out {worker.endpoint}",
+            )
+        seen[at] = worker
+
+
+def _own_version(engine: Engine) -> Version | None:
+    """What the RPC server of the same build says of itself; None where none says it."""
     program = find_rpc_server(engine)
     if program is None:
         return None
+    stat = program.stat()
+    key = str(program), stat.st_size, stat.st_mtime_ns
+    if key not in _versions:
+        version = _ask_version(program, engine.child_env())
+        if version is None:
+            return None
+        _versions[key] = version
+    return _versions[key]
+
+
+#: Of programs that have said it, by path, size and time.
+_versions = dict[tuple[str, int, int], Version]()
+
+
+def _ask_version(program: Path, env: Mapping[str, str]) -> Version | None:
     port = free_port()
     argv = [str(program), "--host", "127.0.0.1", "--port", str(port), "--device", "CPU"]
     deadline = time.monotonic() + _START_S
     with signals.hold():
-        process = subprocess.Popen(
-            argv, env=engine.child_env(), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL, start_new_session=True,
-        )  # fmt: skip
+        try:
+            process = subprocess.Popen(
+                argv, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL, start_new_session=True,
+            )  # fmt: skip
+        except OSError:  # no program after all
+            return None
         try:
             while process.poll() is None and time.monotonic() < deadline and not signals.count():
                 with contextlib.suppress(SilentError):
@@ -158,10 +199,12 @@ def remote_devices(engine: Engine, workers: Sequence[Worker]) -> tuple[Device, .
 
     Raises what check_workers raises.
     """
-    check_workers(engine, workers)
+    source = "its worker"
+    if not check_workers(engine, workers):
+        source = "its worker, whose build could not be compared"
     argv = [str(engine.path), "--rpc", endpoints(workers), "--list-devices"]
     output = ask(argv, engine.child_env(), _LIST_S).output
-    devices = parse_remote_devices(output, workers)
+    devices = parse_remote_devices(output, workers, source)
     for worker in workers:
         if not any(device.worker == worker for device in devices):
             raise NotFoundError(
