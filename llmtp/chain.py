@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 from llmtp import config
 from llmtp.engine.command import Command, Serving, quote
 from llmtp.engine.program import Program
-from llmtp.engines import EngineKind, kind_for
+from llmtp.engines import kind_for
+from llmtp.engines.kind import EngineKind
 from llmtp.errors import DoesNotFitError, Finding, PairRejectedError, UsageError
 from llmtp.fingerprint import fingerprint, fingerprints
 from llmtp.hub import cache, uses
@@ -23,7 +24,6 @@ from llmtp.machine.detect import detect, nvidia_driver
 from llmtp.machine.devices import Device, Machine, remembered_devices
 from llmtp.machine.tuned import Remembered, Tuned, now, recall
 from llmtp.machine.workers import Worker
-from llmtp.metrics.use import lent_by_worker
 from llmtp.plan.ladder import OF_FILES, in_order
 from llmtp.plan.result import Plan
 from llmtp.plan.wishes import Wishes
@@ -148,6 +148,7 @@ def _users(workers: Sequence[Worker]) -> dict[Worker, Entry]:
     """Of those of them that serve another server of ours: they would not even answer."""
     if not workers:
         return {}
+    from llmtp.metrics.use import lent_by_worker
     from llmtp.server.standing import live
 
     entries = [known.entry for known in live() if known.entry.llmtp.pid != os.getpid()]

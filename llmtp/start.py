@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from llmtp import signals, spill, story
 from llmtp.chain import Prepared, has_smaller
-from llmtp.engines import EngineKind
+from llmtp.engines.kind import EngineKind
 from llmtp.errors import (
     EngineEndedError,
     EngineUnreachableError,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import platform
@@ -17,6 +18,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from edit import STRING, Edited, edit
 from harness import WAIT_S, Cli, alive, assert_one_clear_line, chat, http, wait_until
@@ -234,6 +236,16 @@ def test_the_command_of_a_report_starts_the_server(cli: Cli, crafted: Path) -> N
     finally:
         os.killpg(process.pid, signal.SIGKILL)
         process.wait(WAIT_S)
+        wait_until(lambda: not is_there(process.pid))
+
+
+def is_there(group: int) -> bool:
+    """Does anything of it run? The shell may have started the engine, and is gone before it."""
+    for pid in psutil.pids():
+        with contextlib.suppress(ProcessLookupError):
+            if os.getpgid(pid) == group and alive(pid):
+                return True
+    return False
 
 
 def is_healthy(url: str) -> bool:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import random
 import signal
 import subprocess
+import time
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +16,7 @@ from typing import Any
 
 import psutil
 import pytest
-from harness import LONG, Cli, Result, assert_one_clear_line, chat, stream
+from harness import LONG, Cli, Result, Running, assert_one_clear_line, chat, stream
 from lenders import (
     NEITHER_ALONE,
     OTHER_BUILD,
@@ -493,3 +495,39 @@ def test_a_device_of_a_worker_is_known_under_any_id() -> None:
         (one.key, one.free_bytes) for one in devices
     ]
     assert not remembered_devices({"devices": [{"worker": "w0:1"}, 3]}, workers[0])
+
+
+@pytest.mark.soak
+def test_a_worker_that_is_killed_at_any_moment_is_named(
+    cli: Cli, soak: bool, dice: random.Random
+) -> None:
+    """From the first question to a served request: a named end, or a server that is back."""
+    for _ in range(20 if soak else 2):
+        with ExitStack() as stack:
+            one = stack.enter_context(lender(cli, "--threads", "1"))
+            args = ("run", "crafted", "--json", "--rpc", one.endpoint)
+            running = stack.enter_context(cli.start(*args))
+            with pytest.raises(subprocess.TimeoutExpired):
+                running.process.wait(dice.uniform(0.0, 1.2))
+            os.kill(one.pid, signal.SIGKILL)
+            one.running.wait_event("lending")
+            first = running.wait_line(lambda line: '"ready"' in line or '"exit"' in line)
+            event = json.loads(first)
+            if event["event"] == "ready":
+                event = served_or_ended(running, event["url"])
+            if event["event"] == "exit":
+                assert event["exit_code"] in (6, 8), event
+                assert event["findings"][-1]["rule"].startswith("worker-"), event
+            else:
+                assert running.interrupt() == 130
+
+
+def served_or_ended(running: Running, url: str) -> dict[str, Any]:
+    """An answer of the server, in the end, or how it ended."""
+    deadline = time.monotonic() + 60
+    while running.process.poll() is None:
+        try:
+            return chat(url) | {"event": "answered"}
+        except (OSError, http.client.HTTPException):
+            assert time.monotonic() < deadline, "lost"
+    return running.wait_event("exit")

@@ -6,14 +6,17 @@ import os
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from llmtp.chain import Prepared, with_key
 from llmtp.cli.output import Out
 from llmtp.errors import ExitCode, UsageError
 from llmtp.server.access import key_file
 from llmtp.server.entry import id_for
-from llmtp.start import Running
 from llmtp.units import format_count, format_percent, format_rate
+
+if TYPE_CHECKING:
+    from llmtp.start import Running
 
 
 def read_prompt(ask: str) -> str:

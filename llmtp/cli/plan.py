@@ -28,9 +28,13 @@ from llmtp.cli.options import (
 )
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from llmtp import chain
+    from llmtp.cli.output import Out
     from llmtp.machine.devices import Device
     from llmtp.plan.wishes import Wishes
+    from llmtp.users import Sizing
 
 VramOpt = Annotated[
     str | None,
@@ -89,39 +93,46 @@ def command(
 ) -> None:
     """Show memory by part, context, n-max and the command, without starting anything."""
     from llmtp import chain
-    from llmtp.cli import wishes
+    from llmtp.cli import on_paper, wishes
     from llmtp.cli.asked import files_asked
-    from llmtp.cli.render import plans
-    from llmtp.cli.render import users as pages
     from llmtp.engine.kinds import LLAMA_SERVER
-    from llmtp.users import size_up
 
     env: Env = ctx.obj
-    demand = wishes.demand(users, ctx_per_user, ctx_size, parallel, engine)
+    demand = on_paper.demand(users, ctx_per_user, ctx_size, parallel, engine)
     if demand is not None:
         engine = engine or LLAMA_SERVER  # sizing counts for both, whatever the profile says
     asked = files_asked(model, draft, quant, mmproj, offline)
     wanted = wishes.plan_wishes(
         ctx_size, n_max, asked.draft, kv_type, parallel, margin, strict, rpc
     )
-    cards = wishes.imagined_cards(vram, backend, with_workers=rpc is not None)
+    cards = on_paper.imagined_cards(vram, backend, with_workers=rpc is not None)
 
     def prepare(wanted: Wishes, cards: Sequence[Device] | None) -> chain.Prepared:
-        serving = wishes.ANY_SERVING
+        serving = on_paper.ANY_SERVING
         return chain.prepare(asked, wanted, serving, engine, cards=cards, survey=True)
 
-    out = env.out
     if demand is not None:
-        prepared, sizing = size_up(demand, asked, wanted, cards, prepare)
-        out.result(
-            prepared.to_dict() | {"sizing": sizing.to_dict()},
-            sizing.findings(prepared),
-            lambda console: pages.render(console, prepared.plan.name, sizing),
-        )
-        return
-    prepared = prepare(wanted, cards)
-    out.result(
-        prepared.to_dict() | {"sizing": None},
-        prepared.findings,
-        lambda console: plans.render(console, prepared, verbose=out.verbose),
-    )
+        from llmtp.users import size_up
+
+        _show_sizing(env.out, *size_up(demand, asked, wanted, cards, prepare))
+    else:
+        _show_plan(env.out, prepare(wanted, cards))
+
+
+def _show_sizing(out: Out, prepared: chain.Prepared, sizing: Sizing) -> None:
+    def draw(console: Console) -> None:
+        from llmtp.cli.render import users
+
+        users.render(console, prepared.plan.name, sizing)
+
+    data = prepared.to_dict() | {"sizing": sizing.to_dict()}
+    out.result(data, sizing.findings(prepared), draw)
+
+
+def _show_plan(out: Out, prepared: chain.Prepared) -> None:
+    def draw(console: Console) -> None:
+        from llmtp.cli.render import plans
+
+        plans.render(console, prepared, verbose=out.verbose)
+
+    out.result(prepared.to_dict() | {"sizing": None}, prepared.findings, draw)

@@ -83,8 +83,8 @@ def command(
     _json: JsonOpt = False,
 ) -> None:
     """Download, check, plan, start, prove and watch a server; Ctrl-C stops it."""
-    from llmtp import chain, story
-    from llmtp.cli import keeping, once, views, wishes
+    from llmtp import chain
+    from llmtp.cli import once, wishes
     from llmtp.cli.asked import files_asked, only_behind_dashes
 
     env: Env = ctx.obj
@@ -106,6 +106,9 @@ def command(
             out, chain.prepare(asked, wanted, serving, engine, extra or ()), makes_key=make_key
         )
         return
+    from llmtp import story
+    from llmtp.cli import keeping, views
+
     if prompt is None and not detach:
         out.be_patient()
     if detach:

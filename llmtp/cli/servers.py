@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -11,6 +11,9 @@ from llmtp.cli import complete
 from llmtp.cli.env import Env
 from llmtp.cli.options import JsonOpt, QuietOpt
 from llmtp.errors import ExitCode
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 IdArg = Annotated[
     str | None,
@@ -35,8 +38,12 @@ def ps_command(
     _json: JsonOpt = False,
 ) -> None:
     """Show the servers that run."""
-    from llmtp.cli.render import servers
     from llmtp.server.standing import Standing, survey
+
+    def draw(console: Console) -> None:
+        from llmtp.cli.render import servers
+
+        servers.render(console, shown)
 
     env: Env = ctx.obj
     known, unreadable = survey()
@@ -44,7 +51,7 @@ def ps_command(
     data = {"servers": [one.to_dict() for one in shown]}
     findings = [one.finding() for one in unreadable]
     findings += [finding for one in shown for finding in one.findings()]
-    env.out.result(data, findings, lambda console: servers.render(console, shown))
+    env.out.result(data, findings, draw)
 
 
 def stop_command(

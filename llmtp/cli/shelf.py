@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -11,6 +11,9 @@ from llmtp.cli import complete
 from llmtp.cli.env import Env
 from llmtp.cli.options import JsonOpt, QuietOpt
 from llmtp.errors import UsageError
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 UnusedOpt = Annotated[
     bool, typer.Option("--unused", help="Only what no model of the last runs and pulls needs.")
@@ -21,9 +24,13 @@ def list_command(
     ctx: typer.Context, unused: UnusedOpt = False, _quiet: QuietOpt = False, _json: JsonOpt = False
 ) -> None:
     """Show models, drafters and unfinished downloads on this disk."""
-    from llmtp.cli.render import shelves
     from llmtp.hub import cache
     from llmtp.hub.shelf import disk_bytes, read_shelf
+
+    def draw(console: Console) -> None:
+        from llmtp.cli.render import shelves
+
+        shelves.render(console, shelf, total, free)
 
     env: Env = ctx.obj
     shelf = [stored for stored in read_shelf() if stored.is_unused or not unused]
@@ -33,7 +40,7 @@ def list_command(
         "total_bytes": total,
         "free_bytes": free,
     }
-    env.out.result(data, (), lambda console: shelves.render(console, shelf, total, free))
+    env.out.result(data, (), draw)
 
 
 def rm_command(

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from llmtp.engine.command import Command, is_flag
 from llmtp.engine.kinds import LLAMA_SERVER, Kind
-from llmtp.engines import EngineKind
+from llmtp.engines.kind import EngineKind
 from llmtp.errors import UsageError
 from llmtp.text import clean
 

@@ -7,7 +7,6 @@ import signal
 from collections.abc import Sequence
 from typing import Literal
 
-from llmtp.engine.llama.causes import CAUSES, SIGNALS
 from llmtp.engine.speech import Cause
 from llmtp.text import clean
 from llmtp.units import format_bytes
@@ -86,6 +85,8 @@ def explain(returncode: int | None, lines: Sequence[str], *, oom_kills: int = 0)
 
     `oom_kills` is how many processes of its group the system killed meanwhile for lack of memory.
     """
+    from llmtp.engine.llama.causes import CAUSES, SIGNALS  # their patterns cost who never fails
+
     telling = [line for line in lines if is_telling(line)]
     if returncode is not None and returncode > _SHELL:
         returncode = _SHELL - returncode  # as a shell says it that started the engine
