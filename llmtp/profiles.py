@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -196,10 +197,17 @@ def load_profile(name: str) -> Profile:
 
 
 def load_profile_file(path: Path) -> Profile:
-    """Read a profile from any file; raises NotFoundError, or UsageError with the line."""
+    """Read a profile from any file, once as long as it does not change; raises NotFoundError, or
+    UsageError with the line."""
+    _check_file(path)
+    stat = path.stat()
+    return _read(path, stat.st_size, stat.st_mtime_ns)
+
+
+@functools.lru_cache(maxsize=64)
+def _read(path: Path, _size: int, _time_ns: int) -> Profile:
     from llmtp import yamlfile
 
-    _check_file(path)
     file = yamlfile.load(path)
     file.only(_FIELDS)
     main, draft, sources = file.text("main"), file.text("draft"), _sources(file)
