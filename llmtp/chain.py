@@ -38,6 +38,9 @@ if TYPE_CHECKING:
     from llmtp.server.entry import Entry
 
 
+_BUSY = "worker-busy"
+
+
 @dataclass(frozen=True, slots=True)
 class _Request:
     """What a plan was made from, so that another one can be made when it fails."""
@@ -67,12 +70,14 @@ class Prepared:
     download_bytes: int = 0
 
     def check_workers(self) -> None:
-        """Raises UsageError for one of the plan that another server of ours used."""
-        for finding in self.request.look.busy:
-            if any(f" {one.endpoint} " in finding.message for one in self.plan.workers):
-                error = UsageError(finding.message)
-                error.findings = [replace(finding, level="error")]
-                raise error
+        """Raises UsageError for one of the plan that another server of ours uses."""
+        for worker, entry in _users(self.plan.workers).items():
+            raise UsageError(
+                f"the worker {worker.endpoint} serves {entry.id}, and one machine at a time",
+                rule=_BUSY,
+                expected="a worker that is free",
+                fix=f"end that server: llmtp stop {entry.id}",
+            )
 
     def to_dict(self) -> dict[str, Any]:
         """The `data` of `plan --json`."""
@@ -145,28 +150,30 @@ class _Look:
 
 
 def _users(workers: Sequence[Worker]) -> dict[Worker, Entry]:
-    """Of those of them that serve another server of ours: they would not even answer."""
+    """Of those of them that serve another server of ours: they would not even answer. Of two that
+    start at once, the older one."""
     if not workers:
         return {}
     from llmtp.metrics.use import lent_by_worker
     from llmtp.server.standing import live
 
-    entries = [known.entry for known in live() if known.entry.llmtp.pid != os.getpid()]
+    entries = sorted((known.entry for known in live()), key=lambda one: (one.started_at, one.id))
+    ours = [one.llmtp.pid == os.getpid() for one in entries]
+    before = entries[: ours.index(True)] if any(ours) else entries
     return {
         worker: entry
         for worker in workers
-        for entry in entries
+        for entry in before
         if worker.endpoint in lent_by_worker(entry.plan)
     }
 
 
 def _busy(worker: Worker, entry: Entry) -> Finding:
     return Finding(
-        "worker-busy",
+        _BUSY,
         "warning",
-        f"the worker {worker.endpoint} serves {entry.id}, and one machine at a time: its memory is "
-        "as it was before that",
-        expected="a worker that is free",
+        f"the worker {worker.endpoint} serves {entry.id}, and nobody else meanwhile: its memory is "
+        "taken as that server had it",
         fix=f"end that server: llmtp stop {entry.id}",
     )
 
@@ -225,8 +232,8 @@ def prepare(
     if watch.progress is not None:
         uses.record(asked.model, reference.models)
     findings = (
-        *checked.findings, *chosen.findings, *found.skipped, *look.busy, *plan.findings,
-        *command.findings,
+        *checked.findings, *chosen.findings, *found.skipped, *plan.findings, *command.findings,
+        *(look.busy if on_paper else ()),
         *_of_tuning(asked, wishes, reference, plan, look, imagined=cards is not None),
     )  # fmt: skip
     request = _Request(wishes, serving, extra, look)

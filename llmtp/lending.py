@@ -161,9 +161,7 @@ class _Lender:
         try:
             with signals.hold():
                 self._log.begin()
-                process = ServerProcess(
-                    self._lent.command(), output.take, _TERM_WAIT_S, ignores_pipes=True
-                )
+                process = ServerProcess(self._lent.command(), output.take, _TERM_WAIT_S, lends=True)
             self._view.event(story.starting(process.pid, self._log.path))
             version = self._wait_ready(process, output)
             ready_at = time.monotonic()

@@ -26,6 +26,7 @@ from llmtp.machine.devices import Device
 from llmtp.machine.family import Family
 from llmtp.machine.host import ProcessMeter
 from llmtp.machine.learned import Learned
+from llmtp.machine.workers import is_connected
 from llmtp.metrics.allocations import Allocations
 from llmtp.metrics.comparison import Comparison, compare
 from llmtp.metrics.counters import Drafting, LogTally
@@ -52,6 +53,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 SAMPLE_EVERY_S = 1.0
 _DRAIN_LOOK_S = 0.5
+#: It takes some milliseconds to look at the connections of a process.
+_WORKERS_EVERY_S = 3.0
 _LOG_LAG_S, _LOG_LOOK_S = 1.0, 0.02
 
 
@@ -89,6 +92,7 @@ class Running:
     ) -> None:
         """`patience_s` as of Pulse."""
         self._patience_s = patience_s
+        self._looked_at = 0.0
         self.session = session
         self._kept = kind.kept(session.client, lambda: tally.now)
         self._tally = tally
@@ -115,6 +119,8 @@ class Running:
                     raise self.session.died()
                 if hung_s is not None:
                     raise self.session.hung(hung_s)
+                if (gone := self._gone_worker()) is not None:
+                    raise self.session.abandoned(gone)
         except EngineEndedError:
             raise
         except BaseException:
@@ -165,6 +171,16 @@ class Running:
                 computed_s=computed_s,
             )
         return pulse.hung_s()
+
+    def _gone_worker(self) -> str | None:
+        """One whose connection has ended: the engine notices with the next request, and dies."""
+        workers, now = self.session.plan.workers, time.monotonic()
+        if not workers or now - self._looked_at < _WORKERS_EVERY_S:
+            return None
+        self._looked_at = now
+        ends = Family(self.session.process.pid).connected_to()
+        gone = (one.endpoint for one in workers if is_connected(one.endpoint, ends) is False)
+        return next(gone, None)
 
     def _drain(self, view: View) -> None:
         """Let requests finish; another signal to ourselves ends the wait."""

@@ -46,7 +46,7 @@ def blame(error: EngineEndedError, prepared: Prepared) -> None:
             first, rule=LOST, message=f"{first.message}: {why.message}", fix=why.fix
         )
     else:
-        if first.rule == LOST:
+        if first.rule == LOST and not any(one.endpoint in first.message for one in workers):
             names = " or ".join(worker.endpoint for worker in workers)
             error.findings[0] = replace(first, message=f"{first.message}: {names}, back by now")
 

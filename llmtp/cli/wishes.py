@@ -52,6 +52,24 @@ def plan_wishes(
     )
 
 
+def _port_taken_for_worker(address: str, port: int) -> UsageError:
+    from llmtp.machine.family import listener, supervisor_of
+
+    who = listener(port)
+    if who is None:
+        by, fix = "is taken, or not ours to open", ""
+    elif (llmtp := supervisor_of(who[0])) is not None:
+        by, fix = f"is lent already, by llmtp, process {llmtp}", f"; or end that: kill {llmtp}"
+    else:
+        by = f"is taken by {clean(who[1], 40)}, process {who[0]}"
+        fix = f"; or end that process: kill {who[0]}"
+    return UsageError(
+        f"port {port} on {address} {by}",
+        rule="port-taken",
+        fix=f"use another: llmtp worker --host {address} --port {port % 65535 + 1}{fix}",
+    )
+
+
 def lent(host: str, port: int, threads: int | None, engine: str | None, *, keeps: bool) -> Lent:
     """What `llmtp worker` starts."""
     from llmtp.engine.llama.find import find_engine
@@ -68,7 +86,7 @@ def lent(host: str, port: int, threads: int | None, engine: str | None, *, keeps
         )
     address = private_address(host)
     if not is_free(address, port):
-        raise _port_taken(address, port)
+        raise _port_taken_for_worker(address, port)
     return lend(find_engine(engine), address, port, threads or usable_cores(), keeps=keeps)
 
 

@@ -51,6 +51,5 @@ def command(
     env: Env = ctx.obj
     lent = wishes.lent(host, port, threads, engine, keeps=cache)
     env.out.finding(exposure(lent))
-    env.out.be_patient()
     with views.choose(env.out, live=False, once=False) as view:
         keep_lending(lent, view)

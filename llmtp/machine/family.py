@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import signal
 import sys
 from collections.abc import Callable
 
@@ -11,6 +12,7 @@ import psutil
 
 from llmtp import signals
 
+_PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
 _KILL_WAIT_S = 2.0
 
@@ -125,10 +127,32 @@ def listener(port: int) -> tuple[int, str] | None:
     return None
 
 
+@signals.hold()
+def supervisor_of(pid: int) -> int | None:
+    """The llmtp that started a process, and would start another one for it; None where none did."""
+    with contextlib.suppress(psutil.Error):
+        parent = psutil.Process(pid).parent()
+        if parent is not None and any("llmtp" in word for word in parent.cmdline()[:2]):
+            return int(parent.pid)
+    return None
+
+
 def adopt_orphans() -> None:
     """Become the parent of all that came of us and loses its own (on Linux)."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+def end_with_parent() -> Callable[[], None] | None:
+    """For a child to call before it becomes a program: it ends with us (on Linux)."""
+    if sys.platform != "linux":
+        return None
+    prctl = ctypes.CDLL(None).prctl
+
+    def ask() -> None:
+        prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
+
+    return ask
 
 
 @signals.hold()

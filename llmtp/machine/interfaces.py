@@ -42,8 +42,10 @@ def private_address(named: str) -> str:
     try:
         parsed = ipaddress.IPv4Address(address)
     except ValueError:
-        message = f"{_NAME} {shown!r} is neither an IPv4 address nor an interface"
-        raise _wrong(message, known) from None
+        what = "is neither an IPv4 address nor an interface"
+        if named in psutil.net_if_addrs():
+            what = "has no IPv4 address, and RPC knows no other"
+        raise _wrong(f"{_NAME} {shown!r} {what}", known) from None
     if parsed.is_unspecified:
         raise _wrong(f"{_NAME} {shown} would let in every network of this machine", known)
     if parsed.is_global:

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from llmtp.machine.identity import ProcessId
+from llmtp.machine.workers import is_connected
 from llmtp.metrics.report import Lent, Use
-from llmtp.ports import is_address
 from llmtp.text import clean
 from llmtp.told import count
 
@@ -114,11 +114,7 @@ class Meter:
 
         ends = Family(self._pid).connected_to()
         for endpoint, planned in self._workers.items():
-            host, _, port = endpoint.rpartition(":")
-            # A name may have any address: then its port has to do.
-            near = None if ends is None else {ip for ip, of in ends if str(of) == port}
-            there = None if near is None else host in near or (not is_address(host) and bool(near))
-            yield Lent(endpoint, planned, there)
+            yield Lent(endpoint, planned, is_connected(endpoint, ends))
 
 
 def _sum(values: Sequence[Any]) -> Any:

@@ -15,7 +15,7 @@ from typing import IO, cast
 from llmtp import signals
 from llmtp.engine.command import Command
 from llmtp.errors import StartFailedError
-from llmtp.machine.family import Family, adopt_orphans, kill_orphans
+from llmtp.machine.family import Family, adopt_orphans, end_with_parent, kill_orphans
 
 #: Told to end, the engine breaks requests off: so they may finish before, for so long.
 DRAIN_S = 30.0
@@ -39,10 +39,11 @@ class ServerProcess:
         on_lines: Callable[[list[bytes]], None],
         term_wait_s: float,
         *,
-        ignores_pipes: bool = False,
+        lends: bool = False,
     ) -> None:
-        """`term_wait_s` is from TERM to KILL. Where it `ignores_pipes`, a client that is gone does
-        not end it (SIGPIPE, which Python ignores itself)."""
+        """`term_wait_s` is from TERM to KILL. One that `lends` this machine is not ended by a
+        client that is gone (SIGPIPE, which Python ignores itself), but by the end of this process,
+        however that comes (on Linux)."""
         self._on_lines = on_lines
         self._term_wait_s = term_wait_s
         env = dict(os.environ)
@@ -61,7 +62,8 @@ class ServerProcess:
                 stderr=subprocess.STDOUT,
                 bufsize=0,
                 start_new_session=True,
-                restore_signals=not ignores_pipes,
+                restore_signals=not lends,
+                preexec_fn=end_with_parent() if lends else None,
             )
         except OSError as error:
             raise StartFailedError(

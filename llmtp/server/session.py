@@ -178,6 +178,16 @@ class Session:
         )
         return self._ended_after_ready(error)
 
+    def abandoned(self, worker: str) -> ServerDiedError:
+        """That a worker has left a server that lives and does not know it yet."""
+        self._hangs = True
+        error = ServerDiedError(
+            f"the worker {worker} has left the server",
+            rule="worker-lost",
+            fix="see on its machine why it ended; llmtp worker starts it again",
+        )
+        return self._ended_after_ready(error)
+
     def _ended_after_ready(self, error: ServerDiedError) -> ServerDiedError:
         error.served_s = time.monotonic() - self._ready_at if self._ready_at else 0.0
         error.last_words = self._speech.telling_lines(self._output.telling())

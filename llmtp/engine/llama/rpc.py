@@ -38,7 +38,7 @@ _CAPABILITIES = bytes(24)
 _GREETING = bytes([_HELLO]) + len(_CAPABILITIES).to_bytes(8, "little") + _CAPABILITIES
 _MOST_ANSWER = 1024
 GREET_S = 5.0
-_LIST_S = 30.0
+_LIST_S = 10.0
 _START_S = 10.0
 _LOOK_S = 0.01
 
@@ -210,7 +210,7 @@ def remote_devices(engine: Engine, workers: Sequence[Worker]) -> tuple[Device, .
             raise NotFoundError(
                 f"the worker {worker.endpoint} answers, and the engine sees no device of it",
                 rule="worker-silent",
-                fix=f"see what it says: {engine.path} --rpc {worker.endpoint} --list-devices",
+                fix="start it anew on its machine: llmtp worker --host ADDRESS",
             )
     return devices
 
