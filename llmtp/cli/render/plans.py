@@ -87,7 +87,7 @@ def render(console: Console, prepared: Prepared, *, verbose: bool) -> None:
     if not plan.main.is_published:
         local = prepared.reference.profile is None and not plan.name.startswith(PREFIX)
         model = shlex.quote(clean(str(plan.main.path))) if local else plan.name
-        line = f"\nllmtp run {model} --dry-run prints the command."
+        line = f"\nllmtp run {model} --dry-run, with the same options, prints the command."
         console.print(line, style="dim", soft_wrap=True)
 
 

@@ -37,10 +37,35 @@ _GPU = Cause(
     "gpu-fault",
 )
 
-#: What a line says, and the cause; `{0}` in its words is what the group found.
+#: What a line says, and the cause; `{0}` in its words is what the group found. Without a worker its
+#: devices are invalid arguments, so workers stand first.
 CAUSES = tuple(
     (re.compile(pattern), cause)
     for pattern, cause in (
+        (
+            r"Remote RPC server crashed or returned malformed response",
+            Cause(
+                "a worker is gone, or said what nobody understands",
+                "see on its machine why it ended; llmtp worker starts it again",
+                "worker-lost",
+            ),
+        ),
+        (
+            r"Failed to connect to (\S+:\d+)$",
+            Cause(
+                "the worker {0} cannot be reached",
+                "start it there with: llmtp worker --host ADDRESS",
+                "worker-silent",
+            ),
+        ),
+        (
+            r"RPC server version mismatch: ([\d.]+)",
+            Cause(
+                "a worker is of another build: it speaks RPC {0}",
+                "install the same llama.cpp on all machines",
+                "worker-build",
+            ),
+        ),
         (
             r'handling argument "(.+?": the argument has been removed\..*)',
             Cause(
@@ -86,30 +111,6 @@ CAUSES = tuple(
         (
             r"failed to open GGUF file (.*)",
             Cause("it cannot open {0}", "look at the file's path and permissions", "bad-file"),
-        ),
-        (
-            r"Remote RPC server crashed or returned malformed response",
-            Cause(
-                "a worker is gone, or said what nobody understands",
-                "see on its machine why it ended; llmtp worker starts it again",
-                "worker-lost",
-            ),
-        ),
-        (
-            r"Failed to connect to (\S+:\d+)$",
-            Cause(
-                "the worker {0} cannot be reached",
-                "start it there with: llmtp worker --host ADDRESS",
-                "worker-silent",
-            ),
-        ),
-        (
-            r"RPC server version mismatch: ([\d.]+)",
-            Cause(
-                "a worker is of another build: it speaks RPC {0}",
-                "install the same llama.cpp on all machines",
-                "worker-build",
-            ),
         ),
         (r"(pre-allocated tensor .* cannot run the operation)", _PLACE),
         (r"(GGML_BACKEND_SPLIT_AXIS\w*)", _PLACE),
