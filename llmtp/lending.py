@@ -190,7 +190,7 @@ class _Lender:
         while time.monotonic() < deadline:
             signals.check()
             try:
-                version = greet(self._lent.host, self._lent.port, GREET_S)
+                version, _ = greet(self._lent.host, self._lent.port, GREET_S)
             except SilentError:
                 if process.wait_ended(_START_LOOK_S):
                     break

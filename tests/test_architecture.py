@@ -134,6 +134,16 @@ def test_the_readme_lists_every_pair_rule_with_its_test() -> None:
         assert f"def {test}(" in source, where
 
 
+def test_the_readme_names_a_test_for_each_fault_of_workers() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    section = text.split("### Two machines, one model\n")[1].split("\n### ")[0]
+    named = re.findall(r"\| `(test_\w+)` \|$", section, re.MULTILINE)
+    assert len(named) == len(re.findall(r"^\| (?!---|fault)", section, re.MULTILINE)) > 10
+    files = ("test_rpc.py", "test_rpc_machines.py")
+    code = "".join((ROOT / "tests" / file).read_text(encoding="utf-8") for file in files)
+    assert [name for name in named if f"def {name}(" not in code] == []
+
+
 def test_the_readme_names_a_test_for_each_fault_and_cause() -> None:
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     section = text.split("### Staying up")[1].split("\n### ")[0]

@@ -242,6 +242,14 @@ def test_rpc_takes_addresses(cli: Cli, rpc: str, words: str) -> None:
     assert words in result.stderr
 
 
+def test_one_worker_by_two_names_is_one(cli: Cli) -> None:
+    with lender(cli, "--threads", "1") as one:
+        port = one.lending["port"]
+        result = cli("plan", "crafted", "--rpc", f"localhost:{port},127.0.0.1:{port}")
+    assert_one_clear_line(result, 2)
+    assert f"names one worker twice: localhost:{port} and 127.0.0.1:{port}" in result.stderr
+
+
 def test_rpc_goes_with_llama_server_and_real_cards(cli: Cli) -> None:
     other = cli("plan", "gemma-4-31b", "--engine", "vllm", "--rpc", "a:1", "--offline")
     assert_one_clear_line(other, 2)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import wait
+from functools import partial
 
+from llmtp.aside import begin
 from llmtp.doctor.check import Check
 from llmtp.engine.llama.find import Engine
 from llmtp.engine.llama.rpc import remote_devices
@@ -21,16 +24,22 @@ def look_at_workers(
     """What is to be said of each, and what they lend; `users` are our servers by endpoint."""
     checks: list[Check] = []
     lent: list[Device] = []
+    asked = {
+        worker: begin(partial(remote_devices, engine, [worker]))
+        for worker in workers
+        if engine is not None and worker.endpoint not in users
+    }
+    wait(asked.values())
     for worker in workers:
         if (user := users.get(worker.endpoint)) is not None:
             checks.append(_used(worker.endpoint, user, f"llmtp stop {user}"))
             continue
-        if engine is None:
+        if worker not in asked:
             words = f"{worker.endpoint} was not asked: no engine is there to use it"
             checks.append(Check("machine", _ID, "warn", words))
             continue
         try:
-            devices = remote_devices(engine, [worker])
+            devices = asked[worker].result()
         except (NotFoundError, EngineError) as error:
             found = error.findings[0]
             detail = f" ({found.observed}; here {found.expected})" if found.observed else ""

@@ -7,6 +7,7 @@ import ctypes
 import signal
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import psutil
 
@@ -132,7 +133,8 @@ def supervisor_of(pid: int) -> int | None:
     """The llmtp that started a process, and would start another one for it; None where none did."""
     with contextlib.suppress(psutil.Error):
         parent = psutil.Process(pid).parent()
-        if parent is not None and any("llmtp" in word for word in parent.cmdline()[:2]):
+        words = parent.cmdline() if parent is not None else []
+        if parent is not None and any(Path(word).name == "llmtp" for word in words[:2]):
             return int(parent.pid)
     return None
 

@@ -29,6 +29,7 @@ from llmtp.machine.workers import Worker, endpoints
 from llmtp.ports import free_port
 
 Version = tuple[int, int, int]
+Address = tuple[str, int]
 _NUMBERS = 3
 #: As it is called by b10068 and later, and by builds before.
 _NAMES = ("ggml-rpc-server", "rpc-server", "llama-rpc-server")
@@ -58,18 +59,20 @@ def find_rpc_server(engine: Engine) -> Path | None:
     return next((one for one in beside if one.is_file() and os.access(one, os.X_OK)), None)
 
 
-def greet(host: str, port: int, timeout_s: float = GREET_S) -> Version:
-    """The version of the protocol that a server there speaks. Raises SilentError."""
+def greet(host: str, port: int, timeout_s: float = GREET_S) -> tuple[Version, Address]:
+    """The version of the protocol that a server there speaks, and its IPv4 address, which is what
+    the engine looks for. Raises SilentError."""
     start = "start it there with: llmtp worker --host ADDRESS"
     try:
         deadline = time.monotonic() + timeout_s
-        with socket.create_connection((host, port), timeout_s) as connection:
+        at = socket.gethostbyname(host), port
+        with socket.create_connection(at, timeout_s) as connection:
             connection.sendall(_GREETING)
             size = int.from_bytes(_receive(connection, 8, deadline), "little")
             if not _NUMBERS <= size <= _MOST_ANSWER:
                 raise SilentError("is no RPC server of llama.cpp", "look at the address and port")
             major, minor, patch, *_ = _receive(connection, size, deadline)
-            return major, minor, patch
+            return (major, minor, patch), at
     except TimeoutError as error:
         raise SilentError(
             f"does not answer within {timeout_s:.0f} s",
@@ -116,10 +119,11 @@ def check_workers(engine: Engine, workers: Sequence[Worker]) -> bool:
             fix="install another llama.cpp build, or name one with --engine",
         )
     own = _own_version(engine)
+    seen = dict[Address, Worker]()
     asked = [begin(partial(greet, worker.host, worker.port)) for worker in workers]
     for worker, future in zip(workers, asked, strict=True):
         try:
-            version = future.result()
+            version, at = future.result()
         except SilentError as error:
             raise NotFoundError(
                 f"the worker {worker.endpoint} {error.how}", rule="worker-silent", fix=error.fix
@@ -132,22 +136,14 @@ def check_workers(engine: Engine, workers: Sequence[Worker]) -> bool:
                 observed=f"RPC {_words(version)}",
                 fix="install the same llama.cpp on both machines",
             )
-    _check_distinct(workers)
-    return own is not None
-
-
-def _check_distinct(workers: Sequence[Worker]) -> None:
-    """Two names of one would count its memory twice, and the second would wait for the first."""
-    seen = dict[tuple[str, int], Worker]()
-    for worker in workers:
-        at = socket.gethostbyname(worker.host), worker.port
-        if at in seen:
+        if at in seen:  # its memory would count twice, and the second would wait for the first
             raise UsageError(
                 f"--rpc names one worker twice: {seen[at].endpoint} and {worker.endpoint}",
                 rule="rpc",
                 fix=f"leave out {worker.endpoint}",
             )
         seen[at] = worker
+    return own is not None
 
 
 def _own_version(engine: Engine) -> Version | None:
@@ -184,7 +180,7 @@ def _ask_version(program: Path, env: Mapping[str, str]) -> Version | None:
         try:
             while process.poll() is None and time.monotonic() < deadline and not signals.count():
                 with contextlib.suppress(SilentError):
-                    return greet("127.0.0.1", port, 1.0)
+                    return greet("127.0.0.1", port, 1.0)[0]
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     process.wait(_LOOK_S)
         finally:
