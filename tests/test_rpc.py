@@ -40,6 +40,7 @@ from lenders import (
 
 from llmtp.gguf.facts import read_facts
 from llmtp.gguf.files import open_model
+from llmtp.hub.reference import Reference
 from llmtp.machine.devices import (
     Device,
     Host,
@@ -49,7 +50,9 @@ from llmtp.machine.devices import (
     remembered_devices,
 )
 from llmtp.machine.workers import Worker, parse_workers
+from llmtp.plan.choose import make_plan
 from llmtp.plan.place import whole_places
+from llmtp.plan.wishes import Wishes
 from llmtp.ports import free_port
 from llmtp.server.pulse import HANG_S, STUCK_S, WORKERS_S, Pulse, patience_with_workers
 from llmtp.units import GiB, MiB
@@ -525,6 +528,20 @@ def test_plans_put_the_drafter_near_and_workers_last() -> None:
     shared = replace(text, shared_kv_layers=1)
     ids = [[d.id for d in place.devices] for place in whole_places(machine, None, shared)]
     assert ids == [["CUDA0"], ["RPC0"]]
+
+
+def test_a_card_too_small_for_the_drafter_keeps_no_layers_from_a_worker(
+    real_size: list[Path],
+) -> None:
+    main, draft = (read_facts(open_model(path)) for path in real_size)
+    if main.architecture != "gemma4":
+        main, draft = draft, main
+    small = Device("CUDA0", "card", "cuda", 4 * GiB, 700 * MiB, "test")
+    far = Device("RPC0", "worker w:1", "rpc", 5 * GiB, 5 * GiB, "test", worker=Worker("w", 1))
+    machine = Machine(Host("cpu", 64 * GiB, 60 * GiB, "test"), (small, far))
+    plan = make_plan(Reference("12b", main, draft, None), machine, Wishes(ctx=8192, n_max=2))
+    assert [gpu.name for gpu in plan.gpus] == ["worker w:1"]
+    assert 0 < plan.gpu_layers <= main.shape.n_layers
 
 
 def test_a_device_of_a_worker_is_known_under_any_id() -> None:

@@ -84,6 +84,8 @@ def _options(ref: Reference, machine: Machine, wishes: Wishes, *, partly: bool) 
     if wishes.strict or not partly or not places[0].devices:
         return
     yield from _partly(ref, widest(places), wishes)
+    if places[-1] is not widest(places):
+        yield from _partly(ref, places[-1], wishes)
     yield from _in_ram(ref, machine, wishes)
 
 
